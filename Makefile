@@ -1,0 +1,65 @@
+# `make help` lists every target. On Debian as root, missing tools are installed (and named); elsewhere they are named only.
+SHELL   := /bin/bash
+BIN     := dist/bin
+CACHE   := $(CURDIR)/dist/cache
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO      ?= go
+LDFLAGS := -s -w -X main.version=$(VERSION)
+E2E     := LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) test -count=1 -tags e2e -v
+
+.PHONY: help demo test unit boot-test demo-test race bench fuzz lint build components docker deps clean generate
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: deps build components ## the whole product once: ISO, lab, push, fleet, roll, data kept
+	@LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) run -tags e2e ./e2e/demo
+
+test: deps unit build components boot-test demo-test ## everything: fast tests, boots in QEMU, the demo's assertions
+
+unit: ## fast tests only
+	$(GO) vet ./... && $(GO) vet -tags e2e ./e2e/...
+	$(GO) test ./...
+
+boot-test: build components ## real ISOs in QEMU: both firmwares, power cut, ISO swap, foreign disk, no disk, little memory
+	$(E2E) -timeout 30m ./e2e
+
+demo-test: build components ## the demo's assertions
+	$(E2E) -timeout 30m ./e2e/demo
+
+race: ## unit tests under the race detector
+	$(GO) test -race ./specs/... ./images/... ./build/... ./push/... ./reconcile/... ./internal/... ./cmd/...
+
+bench: ## benchmarks; report ratios from one run
+	$(GO) test -run '^$$' -bench . -benchmem ./build/... ./images/... ./push/... ./reconcile/...
+
+fuzz: ## every fuzz target for ten seconds
+	@set -e; for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$p; done; done
+
+lint: ## golangci-lint with .golangci.yml (compiled on first use)
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run ./...
+
+build: ## the static programs lkv and lkv-guest, in dist/bin
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lkv ./cmd/lkv
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/lkv-guest ./cmd/lkv-guest
+
+components: build ## the component images of images/base, into dist/cache (kept until they change)
+	@key=$$(cat $(BIN)/lkv-guest images/base/*.go $$(git ls-files images/base) | sha256sum | cut -c1-16); \
+	if [ "$$(cat $(CACHE)/.components 2>/dev/null)" != "$$key" ]; then \
+	  $(BIN)/lkv images build --cache $(CACHE) && echo $$key > $(CACHE)/.components; \
+	else echo "component images are up to date in dist/cache"; fi
+
+docker: build ## a container image of lkv on an empty base, non-root (needs a Docker Engine)
+	@mkdir -p dist/docker && cp $(BIN)/lkv /etc/ssl/certs/ca-certificates.crt dist/docker/
+	docker build -t lkv:$(VERSION) -f Dockerfile dist/docker
+
+generate: ## regenerate the CLI reference
+	$(GO) generate ./...
+
+deps: ## tools that the demo and the tests need
+	@.ci/deps
+
+clean: ## remove dist/
+	rm -rf dist

@@ -1,0 +1,226 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lkv-io/lkv/internal/manifest"
+	"golang.org/x/sync/errgroup"
+)
+
+// Build makes the ISO of one image with its manifest in Input.Out, or finds that nothing changed since the last
+// build there. Faults of the YAML come as Problems. Files appear under their final names complete or not at all.
+func Build(ctx context.Context, in Input) (Result, error) {
+	in, err := in.check()
+	if err != nil {
+		return Result{}, err
+	}
+	b := &builder{Input: in}
+	if b.config, err = load(in); err != nil {
+		return Result{}, err
+	}
+	if err := b.resolve(ctx); err != nil {
+		return Result{}, err
+	}
+	if b.bundles, err = b.config.bundles(b.images); err != nil {
+		return Result{}, err
+	}
+	key, err := b.key()
+	if err != nil {
+		return Result{}, err
+	}
+	if r, ok := newest(in.Out, in.Name, key); ok {
+		return r, nil
+	}
+	if err := b.open(); err != nil {
+		return Result{}, err
+	}
+	if err := b.segments(ctx); err != nil {
+		return Result{}, err
+	}
+	return b.write(ctx, key)
+}
+
+// builder is one build under way.
+type builder struct {
+	Input
+	config  config
+	images  map[string]resolved // by reference as written
+	bundles []bundle
+	store   *store
+	root    *root
+
+	initrd []segment // in file order
+	kernel segment
+	boot   segment
+	ident  string // the image's ID
+
+	mu   sync.Mutex // of Progress
+	done int
+	all  int // segments expected
+}
+
+func (b *builder) say(e Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Progress(e)
+}
+
+// resolve finds every image once.
+func (b *builder) resolve(ctx context.Context) error {
+	refs := b.config.references(b.BootImage)
+	found := make([]resolved, len(refs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, ref := range refs {
+		g.Go(func() error {
+			var err error
+			found[i], err = b.find(gctx, ref)
+			if err == nil {
+				b.say(Event{Step: "image", Name: ref})
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	b.images = map[string]resolved{}
+	for _, r := range found {
+		b.images[r.ref] = r
+	}
+	return nil
+}
+
+func (b *builder) find(ctx context.Context, ref string) (resolved, error) {
+	img, digest, err := b.Images.Image(ctx, ref)
+	if err != nil {
+		return resolved{}, err
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		return resolved{}, fmt.Errorf("image %s: read config: %w", ref, err)
+	}
+	if cf.Architecture != "" && cf.Architecture != b.Arch {
+		return resolved{}, fmt.Errorf("image %s: it is for %s, the ISO for %s", ref, cf.Architecture, b.Arch)
+	}
+	return resolved{ref: ref, img: img, digest: digest, config: *cf}, nil
+}
+
+func (b *builder) open() error {
+	c, err := newCompressor(levels[b.Compress])
+	if err != nil {
+		return err
+	}
+	b.store, err = openStore(b.Cache, c)
+	return err
+}
+
+// clamp is the latest modification time files of an image may show. Without an epoch it is the image's own
+// creation, so that another image's new version leaves this one's segment alone.
+func (b *builder) clamp(r resolved) int64 {
+	if !b.Epoch.IsZero() {
+		return b.Epoch.Unix()
+	}
+	if c := r.config.Created.Unix(); c > 0 {
+		return c
+	}
+	return math.MaxUint32
+}
+
+// epoch is the time of everything this build makes itself.
+func (b *builder) epoch() time.Time {
+	if !b.Epoch.IsZero() {
+		return b.Epoch.UTC()
+	}
+	var last int64
+	for _, r := range b.images {
+		last = max(last, r.config.Created.Unix())
+	}
+	return time.Unix(last, 0).UTC()
+}
+
+// key identifies everything the ISO is made from. The program itself is part of it: another lkv may write
+// other bytes from the same input.
+func (b *builder) key() (string, error) {
+	yaml, err := json.Marshal(b.config.Moby)
+	if err != nil {
+		return "", fmt.Errorf("identify build: %w", err)
+	}
+	blocks, err := json.Marshal(b.Persist)
+	if err != nil {
+		return "", fmt.Errorf("identify build: %w", err)
+	}
+	parts := []string{writer, codec, program(), b.Name, b.Arch, b.Compress, b.epoch().Format(time.RFC3339), string(yaml),
+		string(blocks), strings.Join(b.Boot, ",")}
+	for _, ref := range b.config.references(b.BootImage) {
+		parts = append(parts, ref, b.images[ref].digest.String())
+	}
+	for i, f := range b.config.Files {
+		if f.Source == "" {
+			continue
+		}
+		sum, _, err := hashFile(b.config.sources[i])
+		if err != nil && !f.Optional {
+			return "", fmt.Errorf("file %s: read source: %w", f.Path, err)
+		}
+		parts = append(parts, sum)
+	}
+	return keyOf(parts...), nil
+}
+
+// program tells one build of lkv from another well enough to not reuse its ISO.
+func program() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	st, err := os.Stat(exe)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(st.Size(), st.ModTime().UnixNano())
+}
+
+// pointer is <out>/<image>.json: which ISO is the newest, and what it was made from.
+type pointer struct {
+	Format   int    `json:"format"`
+	Image    string `json:"image"`
+	ID       string `json:"id"`
+	ISO      string `json:"iso"`      // file name beside this file
+	Manifest string `json:"manifest"` // file name beside this file
+	SHA256   string `json:"sha256"`
+	Size     int64  `json:"size"`
+	Key      string `json:"key"` // of the input
+}
+
+// newest returns the last ISO when it was made from the same input and is still there.
+func newest(out, name, key string) (Result, bool) {
+	data, err := os.ReadFile(filepath.Join(out, name+".json"))
+	if err != nil {
+		return Result{}, false
+	}
+	var p pointer
+	if json.Unmarshal(data, &p) != nil || p.Key != key || filepath.Base(p.ISO) != p.ISO || filepath.Base(p.Manifest) != p.Manifest {
+		return Result{}, false
+	}
+	r := Result{ISO: filepath.Join(out, p.ISO), Path: filepath.Join(out, p.Manifest), Cached: true}
+	st, err := os.Stat(r.ISO)
+	if err != nil || st.Size() != p.Size {
+		return Result{}, false
+	}
+	f, err := os.Open(r.Path)
+	if err != nil {
+		return Result{}, false
+	}
+	defer func() { _ = f.Close() }()
+	r.Manifest, err = manifest.Read(f)
+	return r, err == nil && r.Manifest.ISO.SHA256 == p.SHA256
+}

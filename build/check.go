@@ -1,0 +1,334 @@
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"gopkg.in/yaml.v3"
+)
+
+// Problem is one fault of a LinuxKit YAML file. Line and Column count from 1; Line is 0 when unknown.
+type Problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+	Text   string `json:"text"`
+}
+
+func (p Problem) String() string {
+	if p.Line == 0 {
+		return p.File + ": " + p.Text
+	}
+	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
+}
+
+// Problems is the error Build returns for faulty YAML: every fault at once, in file order.
+type Problems []Problem //nolint:errname // a list users see, also as a value
+
+func (p Problems) Error() string {
+	var lines []string
+	for _, x := range p {
+		lines = append(lines, x.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// maxDepth ends a document that contains itself through an alias.
+const maxDepth = 32
+
+// yamlLine finds the line in yaml.v3's syntax errors.
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// parserError matches the messages for which yaml.v3 counts lines from 0: those of its parser. It counts from 1
+// in those of its scanner.
+var parserError = regexp.MustCompile(`^did not find expected ('[,-]|key|node content|<)`)
+
+// Check reads one LinuxKit YAML file and returns everything that is wrong with it, nil when nothing is: syntax,
+// unknown keys, wrong types, missing names, malformed image references. It resolves no image.
+func Check(file string, data []byte) Problems {
+	c := &checker{file: file}
+	doc, ok := c.parse(data)
+	if ok {
+		c.object(doc, topFields, "", 0)
+		c.kernel(doc)
+		for _, section := range []string{"onboot", "onshutdown", "services"} {
+			c.images(doc, section)
+		}
+		c.init(doc)
+		c.files(doc)
+	}
+	slices.SortStableFunc(c.found, func(a, b Problem) int { return a.Line - b.Line })
+	return c.found
+}
+
+// checkLabel checks the org.mobyproject.config label of an image in the same way.
+func checkLabel(ref, label string) error {
+	c := &checker{file: "image " + ref + ": label org.mobyproject.config"}
+	if doc, ok := c.parse([]byte(label)); ok {
+		c.object(doc, configFields, "", 0)
+	}
+	if c.found != nil {
+		return c.found
+	}
+	return nil
+}
+
+type checker struct {
+	file  string
+	found Problems
+}
+
+func (c *checker) say(n *yaml.Node, format string, args ...any) {
+	p := Problem{File: c.file, Text: fmt.Sprintf(format, args...)}
+	if n != nil {
+		p.Line, p.Column = n.Line, n.Column
+	}
+	c.found = append(c.found, p)
+}
+
+// parse returns the document's top mapping.
+func (c *checker) parse(data []byte) (*yaml.Node, bool) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc yaml.Node
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) || (err == nil && len(doc.Content) == 0) {
+		c.say(nil, "the file is empty")
+		return nil, false
+	}
+	if err != nil {
+		c.syntax(err)
+		return nil, false
+	}
+	var second yaml.Node
+	if err := dec.Decode(&second); err == nil {
+		c.say(&second, "a second YAML document: only one per file is used")
+		return nil, false
+	} else if !errors.Is(err, io.EOF) {
+		c.syntax(err)
+		return nil, false
+	}
+	return doc.Content[0], true
+}
+
+func (c *checker) syntax(err error) {
+	p := Problem{File: c.file, Text: err.Error()}
+	if m := yamlLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0]); m != nil {
+		p.Line, _ = strconv.Atoi(m[1]) // no line is 0
+		if p.Line > 0 && parserError.MatchString(m[2]) {
+			p.Line++
+		}
+		p.Text = "not readable as YAML: " + m[2]
+	}
+	c.found = append(c.found, p)
+}
+
+// pairs calls f for each key of a mapping, merge keys included. It returns false when n is no mapping.
+func (c *checker) pairs(n *yaml.Node, depth int, f func(k, v *yaml.Node)) bool {
+	n = follow(n)
+	if n.Kind != yaml.MappingNode || depth > maxDepth {
+		return false
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], follow(n.Content[i+1])
+		if k.ShortTag() == "!!merge" {
+			c.merged(v, depth, f)
+			continue
+		}
+		if k.Kind != yaml.ScalarNode || k.ShortTag() != "!!str" {
+			c.say(k, "a key must be a plain name")
+			continue
+		}
+		if seen[k.Value] {
+			c.say(k, "key %q is there twice", k.Value)
+			continue
+		}
+		seen[k.Value] = true
+		f(k, v)
+	}
+	return true
+}
+
+func (c *checker) merged(v *yaml.Node, depth int, f func(k, v *yaml.Node)) {
+	list := []*yaml.Node{v}
+	if v.Kind == yaml.SequenceNode {
+		list = v.Content
+	}
+	for _, m := range list {
+		if !c.pairs(m, depth+1, f) {
+			c.say(m, `"<<" takes a mapping or a list of mappings`)
+		}
+	}
+}
+
+// follow goes from an alias to what it stands for.
+func follow(n *yaml.Node) *yaml.Node {
+	for i := 0; n.Kind == yaml.AliasNode && i < maxDepth; i++ {
+		n = n.Alias
+	}
+	return n
+}
+
+func (c *checker) object(n *yaml.Node, o object, where string, depth int) {
+	if depth > maxDepth {
+		c.say(n, "nested too deeply: an alias that contains itself?")
+		return
+	}
+	ok := c.pairs(n, depth, func(k, v *yaml.Node) {
+		f, known := o[k.Value]
+		if !known {
+			c.say(k, "unknown key %q%s%s", k.Value, inside(where), suggest(k.Value, o))
+			return
+		}
+		c.value(k.Value, v, f, depth)
+	})
+	if !ok {
+		c.say(n, "%s must be a mapping with keys like %q, not %s", orFile(where), first(o), describeNode(n))
+	}
+}
+
+func (c *checker) value(key string, v *yaml.Node, f field, depth int) {
+	switch f.kind {
+	case anObj:
+		c.object(v, f.fields, key, depth+1)
+	case objects:
+		c.each(key, v, func(e *yaml.Node) { c.object(e, f.fields, key, depth+1) })
+	case someStrings:
+		c.each(key, v, func(e *yaml.Node) { c.scalar(key, e, aString) })
+	case someIDs:
+		c.each(key, v, func(e *yaml.Node) { c.scalar(key, e, anID) })
+	case aMap:
+		if !c.pairs(v, depth+1, func(k, v *yaml.Node) { c.scalar(key+"."+k.Value, v, aString) }) {
+			c.say(v, "%q must be a mapping of names to strings, not %s", key, describeNode(v))
+		}
+	default:
+		c.scalar(key, v, f.kind)
+	}
+}
+
+func (c *checker) each(key string, v *yaml.Node, f func(*yaml.Node)) {
+	if v.Kind != yaml.SequenceNode {
+		c.say(v, "%q must be a list (lines beginning with \"- \"), not %s", key, describeNode(v))
+		return
+	}
+	for _, e := range v.Content {
+		f(follow(e))
+	}
+}
+
+// scalar checks a single value. Numbers where a string belongs are the commonest slip: mode: 0644.
+func (c *checker) scalar(key string, v *yaml.Node, k kind) {
+	tag := v.ShortTag()
+	isString := tag == "!!str" || tag == "!!timestamp"
+	ok := v.Kind == yaml.ScalarNode
+	switch k {
+	case aString:
+		ok = ok && isString
+	case aBool:
+		ok = ok && tag == "!!bool"
+	case anInt:
+		ok = ok && tag == "!!int"
+	case anID:
+		ok = ok && (tag == "!!str" || tag == "!!int")
+	}
+	if ok {
+		return
+	}
+	hint := ""
+	if k == aString && v.Kind == yaml.ScalarNode && v.Value != "" && tag != "!!null" {
+		hint = fmt.Sprintf(": put it in quotes: %q", v.Value)
+	}
+	c.say(v, "%q must be %s, not %s%s", key, kindName(k), describeNode(v), hint)
+}
+
+// kernel checks the references that are no lists.
+func (c *checker) kernel(doc *yaml.Node) {
+	if k := child(doc, "kernel"); k != nil {
+		c.reference(child(k, "image"))
+	}
+}
+
+func (c *checker) init(doc *yaml.Node) {
+	for _, e := range items(child(doc, "init")) {
+		c.reference(e)
+	}
+}
+
+// images checks what a container needs beyond types: a name that can be a directory, and an image.
+func (c *checker) images(doc *yaml.Node, section string) {
+	names := map[string]int{}
+	for _, e := range items(child(doc, section)) {
+		if e.Kind != yaml.MappingNode {
+			continue
+		}
+		n := child(e, "name")
+		switch {
+		case n == nil:
+			c.say(e, "an entry of %q has no name", section)
+		case n.Kind != yaml.ScalarNode:
+		case n.Value == "" || n.Value == "." || n.Value == ".." || strings.ContainsAny(n.Value, "/\x00"):
+			c.say(n, "name %q cannot be the name of a directory", n.Value)
+		case section == "services" && names[n.Value] != 0:
+			c.say(n, "service %q is there twice, first in line %d", n.Value, names[n.Value])
+		default:
+			names[n.Value] = n.Line
+		}
+		if i := child(e, "image"); i != nil {
+			c.reference(i)
+		} else {
+			c.say(e, "an entry of %q has no image", section)
+		}
+	}
+}
+
+func (c *checker) reference(n *yaml.Node) {
+	if n == nil || n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		return
+	}
+	if _, err := name.ParseReference(n.Value); err != nil {
+		c.say(n, "image %q: %v", n.Value, err)
+	}
+}
+
+// child returns the value of a key, through aliases and merges, nil when there is none.
+func child(n *yaml.Node, key string) *yaml.Node { return childAt(n, key, 0) }
+
+func childAt(n *yaml.Node, key string, depth int) *yaml.Node {
+	if n = follow(n); n == nil || n.Kind != yaml.MappingNode || depth > maxDepth {
+		return nil
+	}
+	var merged *yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], follow(n.Content[i+1])
+		if k.ShortTag() != "!!merge" {
+			if k.Value == key {
+				return v
+			}
+			continue
+		}
+		for _, m := range append([]*yaml.Node{v}, items(v)...) {
+			if found := childAt(m, key, depth+1); found != nil && merged == nil {
+				merged = found
+			}
+		}
+	}
+	return merged
+}
+
+func items(n *yaml.Node) []*yaml.Node {
+	if n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	var out []*yaml.Node
+	for _, e := range n.Content {
+		out = append(out, follow(e))
+	}
+	return out
+}

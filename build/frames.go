@@ -1,0 +1,184 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+)
+
+// frameSize is where a frame is cut, at the next entry. Independent frames of 4 MiB cost 1.5 % of size against
+// one stream and let every core work.
+const frameSize = 4 << 20
+
+// bigFile is the size from which a file gets a frame of its own that is compressed as a stream, so that memory
+// does not grow with it.
+const bigFile = 16 << 20
+
+// levels are the values of Input.Compress.
+var levels = map[string]zstd.EncoderLevel{
+	"fastest": zstd.SpeedFastest,
+	"default": zstd.SpeedDefault,
+	"best":    zstd.SpeedBestCompression,
+}
+
+// compressor makes zstd frames on all cores. Its output depends on the bytes and the level alone.
+type compressor struct {
+	level zstd.EncoderLevel
+	enc   *zstd.Encoder
+	slots chan struct{} // frames in memory, over all segments
+}
+
+func newCompressor(level zstd.EncoderLevel) (*compressor, error) {
+	n := runtime.GOMAXPROCS(0)
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(n))
+	if err != nil {
+		return nil, fmt.Errorf("start compressor: %w", err)
+	}
+	return &compressor{level: level, enc: enc, slots: make(chan struct{}, 2*n)}, nil
+}
+
+// frame is a run of records that is compressed together.
+type frame []record
+
+func (f frame) big() bool { return len(f) == 1 && f[0].size >= bigFile }
+
+// cut splits records into frames at entry boundaries.
+func cut(list []record) []frame {
+	var out []frame
+	var cur frame
+	var n int64
+	for _, r := range list {
+		if r.size >= bigFile {
+			if len(cur) > 0 {
+				out = append(out, cur)
+			}
+			out = append(out, frame{r})
+			cur, n = nil, 0
+			continue
+		}
+		cur = append(cur, r)
+		if n += r.length(); n >= frameSize {
+			out = append(out, cur)
+			cur, n = nil, 0
+		}
+	}
+	if len(cur) > 0 {
+		out = append(out, cur)
+	}
+	return out
+}
+
+// archive is a cpio archive to compress: its records, where their contents are, its device number, the latest
+// modification time it may show and what follows its last record.
+type archive struct {
+	records []record
+	sp      *spill
+	dev     [2]uint32
+	clamp   int64
+	end     []byte
+}
+
+// compress writes the archive to w as a row of frames.
+func (c *compressor) compress(ctx context.Context, w io.Writer, a archive) error {
+	g, ctx := errgroup.WithContext(ctx)
+	frames := cut(a.records)
+	order := make(chan chan []byte, len(frames))
+	g.Go(func() error {
+		defer close(order)
+		for i, f := range frames {
+			done := make(chan []byte, 1)
+			if !f.big() {
+				select {
+				case c.slots <- struct{}{}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				g.Go(func() error { return c.small(a, f, tail(a, i, len(frames)), done) })
+			}
+			order <- done
+		}
+		return nil
+	})
+	g.Go(func() error { return c.collect(ctx, w, a, frames, order) })
+	return g.Wait()
+}
+
+// tail is what the frame carries after its records: the archive's end in the last one.
+func tail(a archive, i, n int) []byte {
+	if i == n-1 {
+		return a.end
+	}
+	return nil
+}
+
+// small compresses one frame in memory. The slot is given back by collect.
+func (c *compressor) small(a archive, f frame, end []byte, done chan<- []byte) error {
+	var raw bytes.Buffer
+	for _, r := range f {
+		if err := r.write(&raw, a.sp, a.dev, a.clamp); err != nil {
+			return err
+		}
+	}
+	raw.Write(end)
+	done <- c.enc.EncodeAll(raw.Bytes(), nil)
+	return nil
+}
+
+// collect writes the frames in order and compresses the big ones on the way.
+func (c *compressor) collect(ctx context.Context, w io.Writer, a archive, frames []frame, order <-chan chan []byte) error {
+	i := 0
+	for done := range order {
+		f := frames[i]
+		i++
+		if f.big() {
+			if err := c.stream(ctx, w, a, f[0], tail(a, i-1, len(frames))); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case b := <-done:
+			<-c.slots
+			if _, err := w.Write(b); err != nil {
+				return fmt.Errorf("write segment: %w", err)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (c *compressor) stream(ctx context.Context, w io.Writer, a archive, r record, end []byte) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(c.level), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return fmt.Errorf("start compressor: %w", err)
+	}
+	if err := r.write(stopper{ctx, z}, a.sp, a.dev, a.clamp); err != nil {
+		return errors.Join(err, z.Close())
+	}
+	_, err = z.Write(end)
+	if err = errors.Join(err, z.Close()); err != nil {
+		return fmt.Errorf("write segment: %w", err)
+	}
+	return nil
+}
+
+// stopper ends a copy when its context is done.
+type stopper struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (s stopper) Write(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.w.Write(p)
+}

@@ -1,0 +1,166 @@
+// Package build turns LinuxKit YAML and container images into one bootable ISO, without a container daemon and
+// without root: images are unpacked into the root file system LinuxKit's init expects, that becomes an initrd of
+// independently compressed pieces, one per component and each cached by what it is made from, and build/iso puts
+// it beside the kernel. The same input gives the same bytes on every machine.
+//
+// Not supported: LinuxKit's volumes, file capabilities and other extended attributes (an initrd has none; Build
+// warns), files of 4 GiB and more.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/lkv-io/lkv/internal/manifest"
+)
+
+// References of the images Build adds by itself.
+const (
+	BootImage    = "lkv/boot:1"
+	PersistImage = "lkv/persist:1"
+	FormatImage  = "linuxkit/format:4f779c0b0d0ba145b7f03211b5cbf59fbbe12e54"
+	MountImage   = "linuxkit/mount:bd1c3bb45e48e68e47a9456d1669f7119f855184"
+)
+
+// ErrInput is wrapped by every refusal of an Input that is not about its YAML.
+var ErrInput = errors.New("cannot build this")
+
+// Images finds images by reference, as images.Source does. The layers it returns must fail at their end when
+// their bytes don't match their digest.
+type Images interface {
+	Image(ctx context.Context, ref string) (v1.Image, v1.Hash, error)
+}
+
+// Source is one LinuxKit YAML file. Name is its path: it stands in messages, and relative "source:" files are
+// looked up beside it.
+type Source struct {
+	Name string
+	Data []byte
+}
+
+// Persist is one data disk the image mounts, from a persist block of the HCL.
+type Persist struct {
+	Mount      string   // absolute path
+	Label      string   // file system label
+	Filesystem string   // "ext4" or "xfs"; empty means ext4
+	Via        string   // "lkv" (also when empty) or "linuxkit"
+	Options    []string // mount options
+}
+
+// Input is everything an ISO is made from.
+type Input struct {
+	Name     string    // of the image, for example "worker": file names and volume label
+	YAML     []Source  // later files append to earlier ones
+	Arch     string    // Go architecture; only "amd64"
+	Boot     []string  // "bios", "uefi" or both
+	Compress string    // "fastest", "default" or "best"; empty means default
+	Persist  []Persist // in order of mounting
+	Images   Images
+	Epoch    time.Time // latest time stamp in the ISO; zero means the newest creation time of the images
+	Home     string    // what "~/" in the YAML's source: means; empty refuses it
+	Out      string    // directory of the ISO and its descriptions
+	Cache    string    // directory of cached segments, may be shared by concurrent builds
+	Progress func(Event)
+
+	BootImage string // reference of the boot files' image; empty means BootImage
+}
+
+// Event tells how far a build is. Events come from several goroutines, one at a time.
+type Event struct {
+	Step   string // "image" (reference resolved), "segment", "iso" or "warning"
+	Name   string // what it is about; the text of a warning
+	Bytes  int64  // size of what is finished
+	Count  int    // how many of Total are finished, this one included
+	Total  int    // 0 when unknown
+	Cached bool   // taken from the cache
+}
+
+// Result is a finished ISO.
+type Result struct {
+	ISO      string // path
+	Path     string // of the manifest
+	Manifest manifest.Manifest
+	Cached   bool // the ISO was there already
+}
+
+var imageName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// check fills in defaults and refuses what no build can do.
+func (in Input) check() (Input, error) {
+	if in.Compress == "" {
+		in.Compress = "default"
+	}
+	if in.BootImage == "" {
+		in.BootImage = BootImage
+	}
+	if in.Progress == nil {
+		in.Progress = func(Event) {}
+	}
+	var bad []string
+	if !imageName.MatchString(in.Name) {
+		bad = append(bad, fmt.Sprintf("image name %q: use lower-case letters, digits, dot, dash and underscore", in.Name))
+	}
+	if in.Arch != "amd64" {
+		bad = append(bad, fmt.Sprintf("arch %q: only amd64 is supported", in.Arch))
+	}
+	if _, ok := levels[in.Compress]; !ok {
+		bad = append(bad, fmt.Sprintf(`compress %q: it is "fastest", "default" or "best"`, in.Compress))
+	}
+	if len(in.YAML) == 0 {
+		bad = append(bad, "no LinuxKit YAML given")
+	}
+	if len(in.Boot) == 0 {
+		bad = append(bad, `boot is empty: name "bios", "uefi" or both`)
+	}
+	for _, b := range in.Boot {
+		if b != "bios" && b != "uefi" {
+			bad = append(bad, fmt.Sprintf(`boot %q: it is "bios" or "uefi"`, b))
+		}
+	}
+	in.Boot = slices.Compact(slices.Sorted(slices.Values(in.Boot)))
+	in.Persist = slices.Clone(in.Persist)
+	for i := range in.Persist {
+		p, why := in.Persist[i].check()
+		in.Persist[i] = p
+		bad = append(bad, why...)
+	}
+	if len(bad) > 0 {
+		return in, fmt.Errorf("%w: %s", ErrInput, strings.Join(bad, "; "))
+	}
+	return in, nil
+}
+
+var label = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+func (p Persist) check() (Persist, []string) {
+	if p.Filesystem == "" {
+		p.Filesystem = "ext4"
+	}
+	if p.Via == "" {
+		p.Via = "lkv"
+	}
+	var bad []string
+	if !path.IsAbs(p.Mount) || path.Clean(p.Mount) != p.Mount || p.Mount == "/" {
+		bad = append(bad, fmt.Sprintf("persist %q: give an absolute path without trailing slash", p.Mount))
+	}
+	limit := map[string]int{"ext4": 16, "xfs": 12}[p.Filesystem]
+	if limit == 0 {
+		bad = append(bad, fmt.Sprintf(`persist %q: filesystem %q: it is "ext4" or "xfs"`, p.Mount, p.Filesystem))
+	} else if !label.MatchString(p.Label) || len(p.Label) > limit {
+		bad = append(bad, fmt.Sprintf("persist %q: label %q: give 1 to %d letters, digits, dots, dashes, underscores", p.Mount, p.Label, limit))
+	}
+	if p.Via != "lkv" && p.Via != "linuxkit" {
+		bad = append(bad, fmt.Sprintf(`persist %q: via %q: it is "lkv" or "linuxkit"`, p.Mount, p.Via))
+	}
+	if p.Via == "linuxkit" && len(p.Options) > 0 {
+		bad = append(bad, fmt.Sprintf(`persist %q: LinuxKit's mount knows no options: use via = "lkv"`, p.Mount))
+	}
+	return p, bad
+}

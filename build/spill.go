@@ -1,0 +1,52 @@
+package build
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+)
+
+// spill is a temporary file with the contents of one image's files, one after another. It has no name on disk,
+// so that nothing is left behind whatever happens.
+type spill struct {
+	f   *os.File
+	buf *bufio.Writer
+	off int64
+}
+
+func newSpill(dir string) (*spill, error) {
+	f, err := os.CreateTemp(dir, "spill-*")
+	if err != nil {
+		return nil, fmt.Errorf("make temporary file: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("unlink temporary file: %w", err)
+	}
+	return &spill{f: f, buf: bufio.NewWriterSize(f, 1<<18)}, nil
+}
+
+// write appends r and says where it lies.
+func (s *spill) write(r io.Reader) (off, size int64, err error) {
+	off = s.off
+	size, err = io.Copy(s.buf, r)
+	s.off += size
+	if err != nil {
+		return off, size, fmt.Errorf("unpack: %w", err)
+	}
+	return off, size, nil
+}
+
+// flush must come between the last write and the first open.
+func (s *spill) flush() error {
+	if err := s.buf.Flush(); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	return nil
+}
+
+// open returns a file's content.
+func (s *spill) open(i *inode) io.Reader { return io.NewSectionReader(s.f, i.off, i.size) }
+
+func (s *spill) Close() error { return s.f.Close() }

@@ -1,0 +1,81 @@
+package build
+
+// resolvLink is what /etc/resolv.conf points to in the root file system.
+const resolvLink = "/run/resolvconf/resolv.conf"
+
+// hosts is every image's /etc/hosts.
+const hosts = "127.0.0.1\tlocalhost\n" +
+	"::1\tlocalhost ip6-localhost ip6-loopback\n" +
+	"fe00::0\tip6-localnet\n" +
+	"ff00::0\tip6-mcastprefix\n" +
+	"ff02::1\tip6-allnodes\n" +
+	"ff02::2\tip6-allrouters\n"
+
+// noResolv is /etc/resolv.conf of a container that binds no other.
+const noResolv = "# no resolver configured\n"
+
+// dropped are names of an image that only make sense where it was built.
+var dropped = []string{".dockerenv", "Dockerfile", "dev/console", "etc/hostname"}
+
+// standard gives an image's tree the names LinuxKit guarantees in every image: mount points, /etc/hosts,
+// /etc/resolv.conf and /etc/mtab. resolv is the target of /etc/resolv.conf; empty makes it a file.
+func (t *tree) standard(resolv string) error {
+	for _, name := range dropped {
+		d, base, err := t.above(name, false)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			delete(d.children, base)
+		}
+	}
+	for _, name := range []string{"dev", "dev/pts", "dev/shm", "etc", "proc", "sys"} {
+		if err := t.ensure(name, &inode{mode: typeDir | 0o755, mtime: t.mtime}); err != nil {
+			return err
+		}
+	}
+	if err := t.ensure("etc/mtab", &inode{mode: typeLink | 0o777, target: "/proc/mounts", mtime: t.mtime}); err != nil {
+		return err
+	}
+	if err := t.replace("etc/hosts", t.file(hosts)); err != nil {
+		return err
+	}
+	if resolv != "" {
+		return t.replace("etc/resolv.conf", &inode{mode: typeLink | 0o777, target: resolv, mtime: t.mtime})
+	}
+	return t.replace("etc/resolv.conf", t.file(noResolv))
+}
+
+func (t *tree) file(text string) *inode {
+	return &inode{mode: typeReg | 0o644, data: []byte(text), size: int64(len(text)), mtime: t.mtime}
+}
+
+// above returns the directory a name lies in and the name's last element.
+func (t *tree) above(name string, create bool) (*node, string, error) {
+	dir, base := split(name)
+	d, err := t.walk(dir, create, 0)
+	return d, base, err
+}
+
+// ensure makes a name that is missing.
+func (t *tree) ensure(name string, ino *inode) error {
+	d, base, err := t.above(name, true)
+	if err != nil {
+		return err
+	}
+	if old := d.children[base]; old == nil || (ino.is(typeDir) && !old.ino.is(typeDir) && !old.ino.is(typeLink)) {
+		t.put(d, base, ino, 0)
+	}
+	return nil
+}
+
+// replace makes a name, whatever was there.
+func (t *tree) replace(name string, ino *inode) error {
+	d, base, err := t.above(name, true)
+	if err != nil {
+		return err
+	}
+	delete(d.children, base)
+	t.put(d, base, ino, 0)
+	return nil
+}

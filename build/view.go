@@ -1,0 +1,168 @@
+package build
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// view is what a segment leaves in the root file system, as far as later segments that share it must know: the
+// kernel's unpacker replaces and follows names in ways no tar layer means.
+type view struct {
+	Dirs  []string          `json:"dirs"`
+	Files []string          `json:"files"` // everything that is neither directory nor symbolic link
+	Links map[string]string `json:"links"` // symbolic link -> target
+	Hard  []string          `json:"hard"`  // files with several names
+}
+
+func viewOf(list []entry) view {
+	v := view{Links: map[string]string{}}
+	names := map[*inode]int{}
+	for _, e := range list {
+		names[e.ino]++
+	}
+	for _, e := range list {
+		switch {
+		case e.ino.is(typeDir):
+			v.Dirs = append(v.Dirs, e.name)
+		case e.ino.is(typeLink):
+			v.Links[e.name] = e.ino.target
+		default:
+			delete(v.Links, e.name)
+			v.Files = append(v.Files, e.name)
+			if names[e.ino] > 1 {
+				v.Hard = append(v.Hard, e.name)
+			}
+		}
+	}
+	return v
+}
+
+// root is the shared root file system after the segments so far.
+type root struct {
+	dirs  map[string]bool
+	links map[string]string
+	hard  map[string]bool
+}
+
+func newRoot() *root {
+	return &root{dirs: map[string]bool{}, links: map[string]string{}, hard: map[string]bool{}}
+}
+
+// key identifies what of the root changes how a later component is written.
+func (r *root) key() string {
+	var b strings.Builder
+	for _, l := range slices.Sorted(maps.Keys(r.links)) {
+		fmt.Fprintf(&b, "%q>%q\n", l, r.links[l])
+	}
+	for _, h := range slices.Sorted(maps.Keys(r.hard)) {
+		fmt.Fprintf(&b, "%q\n", h)
+	}
+	for _, d := range slices.Sorted(maps.Keys(r.dirs)) {
+		fmt.Fprintf(&b, "%q/\n", d)
+	}
+	return keyOf(b.String())
+}
+
+// add accounts for a finished segment. It refuses a file or link where an earlier segment has a directory: the
+// kernel would leave it out without a word.
+func (r *root) add(who string, v view) error {
+	for _, list := range [][]string{v.Files, slices.Sorted(maps.Keys(v.Links))} {
+		for _, f := range list {
+			if r.dirs[f] {
+				return fmt.Errorf("%s: /%s is a directory in an earlier component: take one of the two out", who, f)
+			}
+		}
+	}
+	for _, d := range v.Dirs {
+		r.dirs[d] = true
+		delete(r.links, d)
+	}
+	for _, f := range v.Files {
+		delete(r.links, f)
+		delete(r.hard, f)
+	}
+	for l, t := range v.Links {
+		r.links[l] = t
+		delete(r.hard, l)
+	}
+	for _, h := range v.Hard {
+		r.hard[h] = true
+	}
+	return nil
+}
+
+// place follows the symbolic links of earlier components above and, for a directory, at name: an image with
+// /lib/modules lands in /usr/lib/modules when an earlier one made /lib a link.
+func (r *root) place(name string, dir bool) (string, error) {
+	todo, cur, hops := strings.Split(name, "/"), "", 0
+	for len(todo) > 0 {
+		c := todo[0]
+		todo = todo[1:]
+		switch c {
+		case "", ".":
+			continue
+		case "..":
+			cur = strings.TrimPrefix(path.Dir("/"+cur), "/")
+			continue
+		}
+		next := path.Join(cur, c)
+		target, linked := r.links[next]
+		if !linked || (len(todo) == 0 && !dir) {
+			cur = next
+			continue
+		}
+		if hops++; hops > maxHops {
+			return "", fmt.Errorf("too many symbolic links in /%s", name)
+		}
+		if path.IsAbs(target) {
+			cur = ""
+		}
+		todo = append(strings.Split(target, "/"), todo...)
+	}
+	return cur, nil
+}
+
+// fit rewrites a component's entries so that they mean the same in the shared root.
+func (r *root) fit(list []entry) ([]entry, error) {
+	at := map[string]int{}
+	var out []entry
+	for _, e := range list {
+		name, err := r.place(e.name, e.ino.is(typeDir))
+		if err != nil {
+			return nil, err
+		}
+		if name == "" {
+			continue
+		}
+		if i, ok := at[name]; ok {
+			out[i].ino = e.ino
+			continue
+		}
+		at[name] = len(out)
+		out = append(out, entry{name, e.ino})
+	}
+	slices.SortStableFunc(out, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	return r.unlink(out), nil
+}
+
+// unlink puts a symbolic link before a file that replaces one of several names of an older file: the kernel
+// would write through the shared inode, but it removes a name whose type changes.
+func (r *root) unlink(list []entry) []entry {
+	var out []entry
+	for _, e := range list {
+		if r.hard[e.name] && e.ino.is(typeReg) {
+			out = append(out, entry{e.name, &inode{mode: typeLink | 0o777, target: "replaced"}})
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// missing drops the directories that are there already and were only made up here, so that nobody's mode is
+// changed by a guess.
+func (r *root) missing(list []entry) []entry {
+	return slices.DeleteFunc(list, func(e entry) bool { return e.ino.made && r.dirs[e.name] })
+}

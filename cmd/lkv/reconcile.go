@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/lkv-io/lkv/internal/ui"
+	"github.com/lkv-io/lkv/reconcile"
+)
+
+func (s system) reconcileCommand() *cli.Command {
+	return &cli.Command{
+		Name: "reconcile", Usage: "converge the fleets once: create what is missing, roll what is outdated, one wave at a time",
+		Description: "Exit code 0: converged. 2: stopped before the end, the next run goes on. 3: something is refused.",
+		Flags: []cli.Flag{
+			fleetFlag(),
+			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` calls that change something"},
+			&cli.DurationFlag{Name: "max-duration", Usage: "begin nothing new after the time `D`, for example 30m"},
+		},
+		Action: s.reconcile,
+	}
+}
+
+func (s system) reconcile(c *cli.Context) error {
+	spec, err := s.spec(c)
+	if err != nil {
+		return err
+	}
+	if spec.Reconcile.Suspend {
+		s.note("suspended by %s: nothing is done\n", spec.Reconcile.Pos)
+		return &exit{code: exitPending}
+	}
+	progress := s.progress(c)
+	defer progress.Wait()
+	var results []reconcile.Result
+	var mu sync.Mutex
+	err = s.eachFleet(c, true, func(t target) error {
+		res, err := s.converge(c, t, progress, &mu)
+		results = append(results, res)
+		return err
+	})
+	progress.Wait()
+	for _, r := range results {
+		if err := s.printResult(c, r); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return outcome(results)
+}
+
+// converge runs one fleet. Events go to standard output as JSON lines, or to the progress display.
+func (s system) converge(c *cli.Context, t target, progress *ui.Progress, mu *sync.Mutex) (reconcile.Result, error) {
+	if t.blocked != nil {
+		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Refused, Blocked: t.blocked}, nil
+	}
+	show := (&steps{p: progress, items: map[string]*ui.Item{}}).show
+	if given(c, "json") {
+		enc := json.NewEncoder(s.Stdout)
+		show = func(e reconcile.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			_ = enc.Encode(e) // a closed pipe must not stop a roll halfway
+		}
+	}
+	opt := reconcile.Options{
+		Desired: t.desired, Observer: t.fleet, Executor: t.fleet, Clock: clock{s.Now}, Events: show,
+		MaxSteps: c.Int("max-steps"), MaxDuration: c.Duration("max-duration"),
+	}
+	if t.checks.Any() {
+		opt.Prober = t.checks
+	}
+	res, err := reconcile.Run(c.Context, opt)
+	if err != nil && !errors.Is(err, context.Cause(c.Context)) {
+		return res, fmt.Errorf("reconcile fleet %s: %w", t.desired.Fleet, err)
+	}
+	return res, err
+}
+
+// steps shows the steps of a run, one item per step.
+type steps struct {
+	p     *ui.Progress
+	items map[string]*ui.Item
+}
+
+func (x *steps) show(e reconcile.Event) {
+	key := e.VM + "  " + ui.Brief(e.Step)
+	item := x.items[key]
+	switch {
+	case e.Renewal && e.State != reconcile.Failed: // of no interest to people
+	case e.State == reconcile.Waiting:
+		x.p.Line("%s  waits: %s", e.VM, e.Reason)
+	case e.State == reconcile.Start && e.Reason != "":
+		x.p.Line("%s  %s", e.VM, ui.Brief(e.Reason))
+	case e.State == reconcile.Start:
+		x.items[key] = x.p.Start(key, 0)
+	case e.State == reconcile.Skipped:
+		x.p.Line("%s", e.Error)
+	case item == nil: // the end of a whole roll
+		if e.Error != "" {
+			x.p.Line("%s  %s: %s", e.VM, e.Step, e.Error)
+		}
+	case e.State == reconcile.Failed:
+		item.Fail(errors.New(e.Error))
+		delete(x.items, key)
+	default:
+		item.Done("")
+		delete(x.items, key)
+	}
+}
+
+// printResult closes one fleet.
+func (s system) printResult(c *cli.Context, r reconcile.Result) error {
+	if given(c, "json") {
+		return json.NewEncoder(s.Stdout).Encode(r)
+	}
+	style := s.style()
+	word := style.Warn(string(r.Outcome))
+	switch r.Outcome {
+	case reconcile.Converged:
+		word = style.Good(string(r.Outcome))
+	case reconcile.Refused, reconcile.Broken:
+		word = style.Bad(string(r.Outcome))
+	}
+	text := fmt.Sprintf("%s: %s, %d as wanted, %d mutating calls in %s\n", style.Bold("fleet "+r.Fleet), word, len(r.Same), r.Mutations,
+		ui.Duration(time.Duration(r.Seconds*float64(time.Second))))
+	if r.Why != "" {
+		text += "  " + r.Why + "\n"
+	}
+	for _, f := range r.Failures {
+		text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, f.Why)
+	}
+	for _, b := range r.Blocked {
+		text += "  " + b.Error() + "\n"
+	}
+	for _, vm := range r.Extra {
+		text += fmt.Sprintf("  %s  is not wanted any more and was left alone\n", style.Bold(vm))
+	}
+	_, err := fmt.Fprint(s.Stdout, text)
+	return err
+}
+
+// outcome is the exit code of several runs: the worst counts.
+func outcome(results []reconcile.Result) error {
+	code, rank := exitOK, 0
+	for _, r := range results {
+		c, n := exitError, 3
+		switch r.Outcome {
+		case reconcile.Converged:
+			c, n = exitOK, 0
+		case reconcile.Pending:
+			c, n = exitPending, 1
+		case reconcile.Refused:
+			c, n = exitRefused, 2
+		}
+		if n > rank {
+			code, rank = c, n
+		}
+	}
+	if code == exitOK {
+		return nil
+	}
+	return &exit{code: code}
+}
+
+// clock is the machine's clock.
+type clock struct{ now func() time.Time }
+
+func (c clock) Now() time.Time { return c.now() }
+
+func (c clock) Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/lkv-io/lkv/internal/manifest"
+	"github.com/lkv-io/lkv/push"
+	"github.com/lkv-io/lkv/reconcile"
+	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/reconcile/vsphere"
+	"github.com/lkv-io/lkv/specs"
+)
+
+// target is one fleet, ready to be looked at.
+type target struct {
+	desired plan.Desired
+	fleet   *vsphere.Fleet
+	checks  reconcile.Checks
+	blocked []plan.Blocked // why there is nothing to compare with; then the rest is empty
+}
+
+// fleets returns the fleets that --fleet names. What this version cannot do is refused before anything is connected.
+func fleets(c *cli.Context, spec specs.Spec) ([]specs.Fleet, error) {
+	chosen, err := pick(c, "fleet", "fleet", spec.Fleets, func(f specs.Fleet) string { return f.Name })
+	if err != nil {
+		return nil, err
+	}
+	var problems []specs.Problem
+	for _, f := range chosen {
+		problems = append(problems, f.Unsupported()...)
+	}
+	if len(problems) > 0 {
+		return nil, &specs.Error{Problems: problems}
+	}
+	return chosen, nil
+}
+
+// target finds what the stores say about the fleet's image and where its VMs belong.
+func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
+	facts, err := x.facts(ctx, f)
+	var blocked plan.Blocked
+	if errors.As(err, &blocked) {
+		return target{desired: plan.Desired{Fleet: f.Name}, blocked: []plan.Blocked{blocked}}, nil
+	}
+	if err != nil {
+		return target{}, fmt.Errorf("fleet %s: %w", f.Name, err)
+	}
+	pick := func(p specs.Placement, datastore string) (string, error) {
+		return x.datastore(ctx, f.Name, p, datastore)
+	}
+	want, err := reconcile.DesiredOf(x.spec, f, facts, x.who, pick)
+	if err != nil {
+		return target{}, err
+	}
+	client, err := x.client(ctx, f.Placements[0].VCenter)
+	if err != nil {
+		return target{}, err
+	}
+	var env []string
+	for k, v := range x.s.Env {
+		env = append(env, k+"="+v)
+	}
+	// No OwnerID: whose a VM is must stay the same when the next run is another machine or another CI runner, and of all
+	// that such runs share only the fleet's name says it. So that name must be unique in a vCenter (docs/safety.md).
+	return target{
+		desired: want, fleet: client.Fleet(vsphere.FleetConfig{Now: x.s.Now}),
+		checks: reconcile.ChecksOf(f, x.spec.Dir, env, 5*time.Second),
+	}, nil
+}
+
+// facts reads the channel, the manifest and the ISO of a fleet's image on every store that its placements use.
+func (x *sessions) facts(ctx context.Context, f specs.Fleet) (reconcile.Facts, error) {
+	facts := reconcile.Facts{Digest: strings.TrimPrefix(f.Digest, "sha256:"), Paths: map[string]string{}}
+	named, seen := "", map[string]bool{}
+	for _, p := range f.Placements {
+		st, ok := x.spec.StoreFor(p)
+		if !ok || seen[st.Name] {
+			continue
+		}
+		seen[st.Name] = true
+		store, err := x.store(ctx, st)
+		if err != nil {
+			return facts, err
+		}
+		if f.Digest == "" {
+			digest, err := channelOf(ctx, store, f)
+			if err != nil {
+				return facts, err
+			}
+			if named != "" && digest != facts.Digest {
+				return facts, plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("channel %s of image %s is not the same on stores %s and %s", f.Channel, f.Image, named, st.Name), Clear: "lkv push --image " + f.Image + " --channel " + f.Channel}
+			}
+			named, facts.Digest = st.Name, digest
+		}
+		if err := presentOn(ctx, store, f.Image, &facts); err != nil {
+			return facts, err
+		}
+	}
+	return facts, nil
+}
+
+// channelOf returns the digest a channel names on a store.
+func channelOf(ctx context.Context, store *vsphere.Store, f specs.Fleet) (string, error) {
+	ch, err := push.ReadChannel(ctx, store, f.Image, f.Channel)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("image %s was never pushed to channel %s on store %s", f.Image, f.Channel, store.Name()), Clear: "lkv push --image " + f.Image + " --channel " + f.Channel}
+	}
+	if err != nil {
+		return "", fmt.Errorf("read channel %s of image %s on store %s: %w", f.Channel, f.Image, store.Name(), err)
+	}
+	return ch.Digest, nil
+}
+
+// presentOn notes where the ISO lies on a store, when it is complete there. What is missing is for the planner to
+// refuse, VM by VM.
+func presentOn(ctx context.Context, store *vsphere.Store, image string, facts *reconcile.Facts) error {
+	m, err := push.ReadManifest(ctx, store, image, facts.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read manifest of image %s on store %s: %w", image, store.Name(), err)
+	}
+	there, err := push.Present(ctx, store, image, m)
+	if err != nil {
+		return fmt.Errorf("look for the ISO of image %s on store %s: %w", image, store.Name(), err)
+	}
+	if there {
+		facts.Paths[store.Name()] = store.Path(push.ISOPath(image, facts.Digest))
+	}
+	facts.Manifest = &manifest.Manifest{}
+	*facts.Manifest = m
+	return nil
+}
+
+// datastore resolves what a placement says to one datastore's name. It asks for the folder of the fleet's data disks,
+// so that a cluster of datastores or a pattern gives the one that has it already, else the one with most free space.
+func (x *sessions) datastore(ctx context.Context, fleet string, p specs.Placement, name string) (string, error) {
+	key := strings.Join([]string{p.VCenter, p.Datacenter, fleet, name}, "\x00")
+	if got := x.picked[key]; got != "" {
+		return got, nil
+	}
+	got, err := x.store(ctx, specs.Store{Name: name, VCenter: p.VCenter, Datacenter: p.Datacenter, Datastore: name, Folder: path.Join("lkv-disks", fleet)})
+	if err != nil {
+		return "", err
+	}
+	ds, _, _ := strings.Cut(strings.TrimPrefix(got.Path(""), "["), "]")
+	x.picked[key] = ds
+	return ds, nil
+}
+
+// look observes a fleet once, with the outside checks of the VMs that are on. It changes nothing.
+func (t target) look(ctx context.Context) (plan.Observed, error) {
+	have, err := t.fleet.Observe(ctx, t.desired)
+	if err != nil || !t.checks.Any() {
+		return have, err
+	}
+	var wg sync.WaitGroup
+	for i := range have.VMs {
+		v := &have.VMs[i]
+		for _, w := range t.desired.VMs {
+			if w.Name == v.Name && v.Power == plan.On && v.Fleet == t.desired.Fleet {
+				wg.Go(func() { v.Guest.Probes = t.checks.Probe(ctx, w, *v) })
+			}
+		}
+	}
+	wg.Wait()
+	return have, nil
+}

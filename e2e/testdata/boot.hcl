@@ -1,0 +1,6 @@
+image "boot" {
+  linuxkit = ["boot.yml"]
+  persist "/var/lib/docker" {
+    label = "docker"
+  }
+}

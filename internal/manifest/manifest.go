@@ -1,0 +1,108 @@
+// Package manifest is the description that lkv build writes beside an ISO and that lkv reconcile reads
+// before it puts that ISO on a VM. It is the one type the stages share, so that none imports another.
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Format is the version of the manifest's JSON. A reader refuses a newer one.
+const Format = 1
+
+// Manifest describes one ISO: what is in it, what it needs to boot, and which data disks it would mount.
+type Manifest struct {
+	Format     int         `json:"format"`
+	Image      string      `json:"image"`      // name of the image block in the HCL
+	ID         string      `json:"id"`         // "sha256:…" over segments, kernel and command line; the guest reports it after boot
+	ISO        File        `json:"iso"`        // the ISO file itself
+	Arch       string      `json:"arch"`       // Go architecture name, for example "amd64"
+	Boot       []string    `json:"boot"`       // firmware it boots with: "bios", "uefi"
+	Rootfs     string      `json:"rootfs"`     // "initrd", "squashfs" or "cd"
+	Cmdline    string      `json:"cmdline"`    // kernel command line
+	Kernel     string      `json:"kernel"`     // kernel release, for example "6.12.48+deb13-amd64"; empty when unknown
+	Engine     string      `json:"engine"`     // Docker Engine version when a component says so, else empty
+	RAM        RAM         `json:"ram"`        // what the boot needs
+	Persist    []Persist   `json:"persist"`    // data disks this image would mount, in order
+	Components []Component `json:"components"` // every image that went in, in boot order
+	Segments   []Segment   `json:"segments"`   // the initrd's segments, in file order
+}
+
+// File is a file's content address. Size is in bytes; SHA256 is 64 lower-case hex digits.
+type File struct {
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
+}
+
+// RAM is the memory the boot needs before any workload, all in bytes.
+// Minimum is 2*Unpacked + Initrd + 64 MiB for an initrd root file system: the kernel caps the root tmpfs at
+// half of the memory that is left while the initrd is still loaded.
+type RAM struct {
+	Unpacked int64 `json:"unpacked"`
+	Initrd   int64 `json:"initrd"`
+	Minimum  int64 `json:"minimum"`
+}
+
+// Persist is one data disk that the image finds and mounts at boot.
+type Persist struct {
+	Mount      string `json:"mount"`      // absolute path, for example "/var/lib/docker"
+	Label      string `json:"label"`      // file system label it is found by; empty when found otherwise
+	UUID       string `json:"uuid"`       // disk UUID it is found by; empty when found by label
+	Filesystem string `json:"filesystem"` // "ext4" or "xfs"
+	Via        string `json:"via"`        // "lkv", "linuxkit", or "yaml" when the LinuxKit YAML mounts it by itself
+	Force      bool   `json:"force"`      // it would format a disk that is not blank: refused by reconcile (R03)
+	Gated      bool   `json:"gated"`      // services do not start when the mount fails
+}
+
+// Component is one OCI image that went into the ISO.
+type Component struct {
+	Section string `json:"section"` // "kernel", "init", "onboot", "onshutdown" or "service"
+	Name    string `json:"name"`    // name in the LinuxKit YAML; the reference for kernel and init
+	Ref     string `json:"ref"`     // reference as written
+	Digest  string `json:"digest"`  // "sha256:…" of the platform manifest
+}
+
+// Segment is one independently compressed piece of the initrd. Sizes are in bytes.
+type Segment struct {
+	Name     string `json:"name"`
+	SHA256   string `json:"sha256"` // of the compressed bytes
+	Size     int64  `json:"size"`
+	Unpacked int64  `json:"unpacked"`
+	Entries  int    `json:"entries"`
+}
+
+// Read decodes one manifest. It refuses a format newer than Format and a manifest without a digest.
+func Read(r io.Reader) (Manifest, error) {
+	var m Manifest
+	if err := json.NewDecoder(r).Decode(&m); err != nil {
+		return Manifest{}, fmt.Errorf("read manifest: %w", err)
+	}
+	if m.Format < 1 || m.Format > Format {
+		return Manifest{}, fmt.Errorf("read manifest: format %d, this lkv knows %d: use a newer lkv or build the image again", m.Format, Format)
+	}
+	if m.ISO.SHA256 == "" || m.ID == "" {
+		return Manifest{}, fmt.Errorf("read manifest: no ISO digest or image ID: build the image again")
+	}
+	return m, nil
+}
+
+// Write encodes m as indented JSON with a final newline; equal manifests give equal bytes.
+func (m Manifest) Write(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(m); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}
+
+// Mounts returns the entry that serves the mount path and whether there is one.
+func (m Manifest) Mounts(path string) (Persist, bool) {
+	i := slices.IndexFunc(m.Persist, func(p Persist) bool { return p.Mount == path })
+	if i < 0 {
+		return Persist{}, false
+	}
+	return m.Persist[i], true
+}

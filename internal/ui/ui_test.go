@@ -1,0 +1,157 @@
+package ui
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lkv-io/lkv/internal/golden"
+	"github.com/lkv-io/lkv/reconcile/plan"
+)
+
+// stranger is a step this package has never heard of.
+type stranger struct{ plan.Step }
+
+func (stranger) String() string { return "something new" }
+
+func example() (plan.Plan, plan.Observed) {
+	roll := plan.Roll{VM: "wrk-01", Action: plan.RollISO, Reason: "runs 9ac2, wanted b1f0", Steps: []plan.Step{
+		step(func(s *plan.Claim) {}), step(func(s *plan.PowerOn) {}), step(func(s *plan.AwaitReady) {}),
+	}}
+	create := plan.Roll{VM: "wrk-02", Action: plan.Create, Reason: "is missing", Steps: []plan.Step{
+		step(func(s *plan.CreateDisk) { s.Path = "[ds1] lkv-disks/workers/wrk-02-docker.vmdk" }),
+	}}
+	p := plan.Plan{
+		Waves:   []plan.Wave{{Rolls: []plan.Roll{roll}}, {Rolls: []plan.Roll{create}}},
+		Blocked: []plan.Blocked{{VM: "wrk-07", Code: "R06", Reason: "disk 6000C29a is recorded, none is attached", Clear: "lkv disks attach --vm wrk-07"}, {Code: "R12", Reason: "too many failed"}},
+		Same:    []string{"wrk-03", "wrk-04"},
+		Extra:   []string{"wrk-09"},
+	}
+	o := plan.Observed{VMs: []plan.VM{
+		{Name: "wrk-01", Fleet: "workers", Disks: []plan.Disk{{UUID: "6000C291", Path: "[ds1] lkv-disks/workers/wrk-01-docker.vmdk"}}},
+		{Name: "wrk-02", Disks: []plan.Disk{{UUID: "foreign", Path: "[ds1] other/disk.vmdk"}}},
+	}}
+	return p, o
+}
+
+func step[S plan.Step](fill func(*S)) plan.Step {
+	var s S
+	fill(&s)
+	return s
+}
+
+func TestPlanText(t *testing.T) {
+	p, o := example()
+	var d PlanDoc
+	d.Add("workers", p, o)
+	d.Add("quiet", plan.Plan{}, plan.Observed{})
+	for i := range d.Fleets[0].Waves { // steps speak for themselves elsewhere
+		for j := range d.Fleets[0].Waves[i].Rolls {
+			d.Fleets[0].Waves[i].Rolls[j].Steps = []string{"first step", "second step"}
+		}
+	}
+	var plain, colour bytes.Buffer
+	if err := errors.Join(d.Write(&plain, Style{}), d.Write(&colour, Style{Color: true})); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/plan.golden", plain.String())
+	if strings.Contains(plain.String(), "\x1b") || !strings.Contains(colour.String(), "\x1b[31mrefused R06:") {
+		t.Error("colours where there should be none, or none where there should be some")
+	}
+	b, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/plan.golden.json", string(b)+"\n")
+	if !d.Pending() || !d.Refused() {
+		t.Error("neither pending nor refused")
+	}
+}
+
+func TestEmptyPlanIsNeitherPendingNorRefused(t *testing.T) {
+	var d PlanDoc
+	d.Add("quiet", plan.Plan{Same: []string{"a"}}, plan.Observed{})
+	if d.Pending() || d.Refused() || d.MutatingCalls != 0 {
+		t.Errorf("%+v", d)
+	}
+	b, err := json.Marshal(d)
+	if err != nil || strings.Contains(string(b), "null") {
+		t.Errorf("%s, %v: lists must be [] in JSON", b, err)
+	}
+}
+
+func TestUnknownStepsCountAsDestructive(t *testing.T) {
+	_, o := example()
+	var d PlanDoc
+	d.Add("workers", plan.Plan{Waves: []plan.Wave{{Rolls: []plan.Roll{{VM: "wrk-01", Action: plan.RollISO, Steps: []plan.Step{stranger{}}}}}}}, o)
+	if d.DestructiveOps != 1 || d.Fleets[0].Waves[0].Rolls[0].DataDisks[0].DestructiveOps != 1 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var b bytes.Buffer
+	if err := Table(&b, Style{}, []string{"VM", "STATE"}, [][]string{{"wrk-ä1", "ready"}, {"w", ""}}); err != nil {
+		t.Fatal(err)
+	}
+	want := "VM      STATE\nwrk-ä1  ready\nw\n"
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 3 << 50: "3072.0 TiB"} {
+		if got := Bytes(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{1234 * time.Millisecond: "1.2s", 83*time.Second + 600*time.Millisecond: "1m24s"} {
+		if got := Duration(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+	if Short("sha256:0123456789abcdef") != "0123456789ab" || Short("ab") != "ab" {
+		t.Error("short digests")
+	}
+}
+
+func TestProgressModes(t *testing.T) {
+	for mode, want := range map[string]string{
+		Plain: "hello 1\nupload dc1 done in 2.0s: 5 B\nupload dc2 failed in 2.0s: no space\n",
+		None:  "",
+	} {
+		var b bytes.Buffer
+		if got := work(&b, mode); got != want {
+			t.Errorf("%s: %q, want %q", mode, got, want)
+		}
+	}
+	var b bytes.Buffer
+	if got := work(&b, Bars); !strings.Contains(got, "upload dc1 done in 2.0s: 5 B") || !strings.Contains(got, "hello 1") {
+		t.Errorf("bars: %q", got)
+	}
+}
+
+func work(b *bytes.Buffer, mode string) string {
+	var ticks time.Duration
+	p := NewProgress(b, mode, func() time.Time {
+		ticks += time.Second
+		return time.Unix(0, 0).Add(ticks)
+	})
+	one, two := p.Start("upload dc1", 5), p.Start("upload dc2", 0)
+	p.Line("hello %d", 1)
+	one.Add(2)
+	one.Set(5)
+	ticks = 2 * time.Second
+	one.Done("5 B")
+	one.Fail(errors.New("too late"))
+	ticks = 3 * time.Second
+	two.Fail(errors.New("no space"))
+	p.Wait()
+	return b.String()
+}

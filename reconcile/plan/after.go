@@ -1,0 +1,153 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// After returns the world as the step leaves it, without touching o. It is total: a step about a VM that is not
+// there, or one that is already done, leaves the world as it is. It is what a step means; the executor's tests
+// compare it with what vSphere shows after the real call.
+func (o Observed) After(s Step) Observed {
+	o = o.Clone()
+	o.apply(s)
+	return o
+}
+
+// apply is After on a world that belongs to the caller.
+func (o *Observed) apply(s Step) {
+	switch s := s.(type) {
+	case CreateDisk:
+		if !slices.ContainsFunc(o.Files, func(f DiskFile) bool { return f.Path == s.Path }) {
+			o.Files = append(o.Files, DiskFile{Path: s.Path, Bytes: s.Disk.Bytes})
+		}
+	case CreateVM:
+		if o.find(s.Name) == nil {
+			o.VMs = append(o.VMs, o.created(s))
+		}
+	default:
+		if v := o.find(s.VM()); v != nil {
+			o.change(v, s)
+		}
+	}
+}
+
+func (o Observed) created(s CreateVM) VM {
+	rec := s.Record.clone()
+	for i := range rec.Disks {
+		if f := o.file(rec.Disks[i].Path); f != nil && rec.Disks[i].UUID == "" {
+			rec.Disks[i].UUID = f.UUID
+		}
+	}
+	return VM{
+		Name: s.Want.Name, Fleet: s.Fleet, Ordinal: s.Want.Ordinal, Power: Off, ISO: s.ISO,
+		CPUs: s.Want.CPUs, MemoryMiB: s.Want.MemoryMiB, Firmware: s.Want.Firmware, Record: rec,
+	}
+}
+
+func (o Observed) change(v *VM, s Step) {
+	r := &v.Record
+	switch s := s.(type) {
+	case AwaitTask:
+		v.Task = ""
+	case AttachDisk:
+		o.attach(v, s.Disk)
+	case Claim:
+		r.Owner, r.Epoch, r.Started, r.Expires = s.Owner, s.Epoch, s.Started, s.Expires
+	case Release:
+		free(r)
+		r.Started, r.Failed = time.Time{}, ""
+	case Unblock:
+		free(r)
+		r.Started, r.Failed, r.Paused = time.Time{}, "", false
+	case Shutdown:
+		v.Power, v.Guest, v.Age = Off, Guest{}, 0
+	case InsertISO:
+		v.ISO = s.ISO
+		r.Image, r.ImageID, r.Token = s.Record.Image, s.Record.ImageID, s.Record.Token
+		r.Previous, r.PreviousISO = s.Record.Previous, s.Record.PreviousISO
+	case Resize:
+		v.CPUs, v.MemoryMiB = s.CPUs, s.MemoryMiB
+	case PowerOn:
+		if v.Power != On {
+			v.Power, v.Guest, v.Age = On, Guest{}, 0
+		}
+	case AwaitReady:
+		if v.Power == On {
+			v.Guest = Guest{
+				Tools: true, IP: v.Guest.IP, Token: s.Token, ImageID: s.ImageID, BootID: v.Guest.BootID,
+				State: running, Mounts: slices.Clone(s.Mounts),
+			}
+			v.Age = max(v.Age, s.Settle)
+		}
+	case Fail:
+		free(r)
+		r.Failed = s.Why
+	}
+}
+
+// attach adds the disk unless it is there, and completes the record's UUID from the file.
+func (o Observed) attach(v *VM, d DiskRecord) {
+	if slices.ContainsFunc(v.Disks, func(x Disk) bool { return x.Path == d.Path }) {
+		return
+	}
+	disk := Disk{UUID: d.UUID, Path: d.Path, Mode: DiskMode}
+	if f := o.file(d.Path); f != nil {
+		disk.UUID, disk.Bytes = f.UUID, f.Bytes
+	}
+	v.Disks = append(v.Disks, disk)
+	for i := range v.Record.Disks {
+		if v.Record.Disks[i].Path == d.Path && v.Record.Disks[i].UUID == "" {
+			v.Record.Disks[i].UUID = disk.UUID
+		}
+	}
+}
+
+// free drops the claim.
+func free(r *Record) {
+	r.Owner, r.Expires = "", time.Time{}
+}
+
+// Clone returns a copy that shares nothing with o.
+func (o Observed) Clone() Observed {
+	o.VMs = slices.Clone(o.VMs)
+	for i := range o.VMs {
+		v := &o.VMs[i]
+		v.Record = v.Record.clone()
+		v.Disks = slices.Clone(v.Disks)
+		v.Busy = slices.Clone(v.Busy)
+		v.Guest.Mounts = slices.Clone(v.Guest.Mounts)
+		v.Guest.Probes = slices.Clone(v.Guest.Probes)
+	}
+	o.Files = slices.Clone(o.Files)
+	o.Hidden = slices.Clone(o.Hidden)
+	return o
+}
+
+func (r Record) clone() Record {
+	r.Disks = slices.Clone(r.Disks)
+	return r
+}
+
+// clone returns a copy that shares nothing with w.
+func (w WantVM) clone() WantVM {
+	w.Networks = slices.Clone(w.Networks)
+	w.Disks = slices.Clone(w.Disks)
+	w.ExtraConfig = maps.Clone(w.ExtraConfig)
+	return w
+}
+
+func (o Observed) find(name string) *VM {
+	if i := slices.IndexFunc(o.VMs, func(v VM) bool { return v.Name == name }); i >= 0 {
+		return &o.VMs[i]
+	}
+	return nil
+}
+
+func (o Observed) file(path string) *DiskFile {
+	if i := slices.IndexFunc(o.Files, func(f DiskFile) bool { return f.Path == path }); i >= 0 {
+		return &o.Files[i]
+	}
+	return nil
+}

@@ -1,0 +1,308 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Check holds a plan to the safety rules before anything of it is done. It is written without Compute's buckets and
+// rules and knows only what After says, so that one mistake in one of them is not enough. Its error names the VM, the
+// step and the invariant of design/safety.md that would be broken.
+func Check(p Plan, o Observed) error {
+	if len(p.Waves) > 0 {
+		if err := standstill(p, o); err != nil {
+			return err
+		}
+	}
+	c := checker{plan: p, now: o.Clone()}
+	for i, w := range p.Waves {
+		if err := c.wave(w); err != nil {
+			return fmt.Errorf("check wave %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// standstill is what forbids every wave.
+func standstill(p Plan, o Observed) error {
+	if o.Problem != "" {
+		return fmt.Errorf("check plan: it acts on a failed look (D8): %s", o.Problem)
+	}
+	for _, v := range o.VMs {
+		if v.Fleet == p.Fleet && (v.Record.Failed != "" || v.Record.Paused) {
+			return fmt.Errorf("check plan: it acts although %s failed or is paused (A7)", v.Name)
+		}
+	}
+	return nil
+}
+
+type checker struct {
+	plan  Plan
+	now   Observed
+	owner string // of every claim in the plan
+}
+
+func (c *checker) wave(w Wave) error {
+	if err := c.capacity(w); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, r := range w.Rolls {
+		if seen[r.VM] {
+			return fmt.Errorf("%s: it is in one wave twice", r.VM)
+		}
+		seen[r.VM] = true
+		if len(r.Steps) == 0 {
+			return fmt.Errorf("%s: a roll without steps", r.VM)
+		}
+		if _, ok := r.Steps[len(r.Steps)-1].(Release); !ok {
+			return fmt.Errorf("%s: the roll does not end with a release (A5)", r.VM)
+		}
+		for _, s := range r.Steps {
+			if s.VM() != r.VM {
+				return fmt.Errorf("%s: step %q is about %s", r.VM, s, s.VM())
+			}
+			if err := c.step(s); err != nil {
+				return fmt.Errorf("%s: step %q: %w", r.VM, s, err)
+			}
+			c.now.apply(s)
+		}
+	}
+	return nil
+}
+
+// capacity counts what a wave takes away (A1): serving VMs it shuts down, on top of those that do not serve anyway.
+func (c *checker) capacity(w Wave) error {
+	taken := 0
+	for _, r := range w.Rolls {
+		v := c.now.find(r.VM)
+		if v != nil && serves(*v) && slices.ContainsFunc(r.Steps, isShutdown) {
+			taken++
+		}
+	}
+	if taken == 0 {
+		return nil
+	}
+	gone := 0
+	for _, v := range c.now.VMs {
+		if v.Fleet == c.plan.Fleet && !slices.Contains(c.plan.Extra, v.Name) && !serves(v) {
+			gone++
+		}
+	}
+	if gone+taken > c.plan.MaxUnavailable {
+		return fmt.Errorf("%d VMs do not serve and %d more would be shut down, max_unavailable is %d (A1)", gone, taken, c.plan.MaxUnavailable)
+	}
+	return nil
+}
+
+// serves is what can be told without the wish: on, reporting, booted since its last swap.
+func serves(v VM) bool {
+	return v.Power == On && v.Guest.State == running && v.Guest.Token == v.Record.Token &&
+		!slices.ContainsFunc(v.Guest.Probes, func(p Probe) bool { return !p.OK })
+}
+
+func (c *checker) step(s Step) error {
+	switch s := s.(type) {
+	case CreateDisk:
+		return c.createDisk(s)
+	case CreateVM:
+		return c.createVM(s)
+	}
+	v := c.now.find(s.VM())
+	switch {
+	case v == nil:
+		return fmt.Errorf("the VM does not exist")
+	case v.Fleet != c.plan.Fleet || c.plan.Fleet == "":
+		return fmt.Errorf("the VM belongs to fleet %q, not %q", v.Fleet, c.plan.Fleet)
+	case len(v.Busy) > 0 || v.Power == Suspended:
+		return fmt.Errorf("the VM is busy (R08)")
+	}
+	switch s := s.(type) {
+	case AwaitTask, AwaitReady:
+		return nil
+	case Claim:
+		return c.claim(*v, s)
+	}
+	if v.Task != "" {
+		return fmt.Errorf("task %s is still running", v.Task)
+	}
+	if v.Record.Owner == "" || v.Record.Expires.IsZero() {
+		return fmt.Errorf("a change without a claim (A6)")
+	}
+	if err := c.sameOwner(v.Record.Owner); err != nil {
+		return err
+	}
+	return c.change(*v, s)
+}
+
+// change checks the steps that need a claim.
+func (c *checker) change(v VM, s Step) error {
+	switch s := s.(type) {
+	case Shutdown, Release:
+		return nil
+	case Fail:
+		return fmt.Errorf("a failure cannot be planned")
+	case Unblock:
+		return fmt.Errorf("only a person lets a fleet go again (A7)")
+	case AttachDisk:
+		return c.attach(v, s)
+	case Resize:
+		return needsOff(v)
+	case InsertISO:
+		return insert(v, s)
+	case PowerOn:
+		return powerOn(v)
+	}
+	return fmt.Errorf("unknown kind of step %T: it may touch a disk (D1)", s)
+}
+
+func (c *checker) sameOwner(owner string) error {
+	if c.owner == "" {
+		c.owner = owner
+	}
+	if c.owner != owner {
+		return fmt.Errorf("it acts under the claims of %s and %s (A6)", c.owner, owner)
+	}
+	return nil
+}
+
+func (c *checker) claim(v VM, s Claim) error {
+	if s.Epoch <= v.Record.Epoch && (s.Epoch != v.Record.Epoch || s.Owner != v.Record.Owner) {
+		return fmt.Errorf("epoch %d after %d of %s (A6)", s.Epoch, v.Record.Epoch, v.Record.Owner)
+	}
+	if s.Owner == "" || s.Started.IsZero() || s.Expires.IsZero() {
+		return fmt.Errorf("a claim without owner, start or expiry (A6)")
+	}
+	return c.sameOwner(s.Owner)
+}
+
+// createDisk allows a data disk file only where none has ever been (D7).
+func (c *checker) createDisk(s CreateDisk) error {
+	if !strings.HasPrefix(inDatastore(s.Path), DiskFolder+"/"+c.plan.Fleet+"/") || !strings.HasSuffix(s.Path, ".vmdk") {
+		return fmt.Errorf("the path is outside of %s/%s", DiskFolder, c.plan.Fleet)
+	}
+	if c.now.find(s.VM()) != nil {
+		return fmt.Errorf("the VM exists: what its record does not name must not be made up (D7)")
+	}
+	for _, f := range c.now.Files {
+		if inDatastore(f.Path) == inDatastore(s.Path) {
+			return fmt.Errorf("the file exists as %s (D7)", f.Path)
+		}
+	}
+	for _, v := range c.now.VMs {
+		for _, d := range v.Disks {
+			if inDatastore(d.Path) == inDatastore(s.Path) {
+				return fmt.Errorf("VM %s has this disk (D7)", v.Name)
+			}
+		}
+		for _, d := range v.Record.Disks {
+			if inDatastore(d.Path) == inDatastore(s.Path) {
+				return fmt.Errorf("VM %s has this disk in its record (D7)", v.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checker) createVM(s CreateVM) error {
+	switch {
+	case c.now.find(s.VM()) != nil:
+		return fmt.Errorf("a VM of this name exists")
+	case s.Fleet != c.plan.Fleet || s.Want.Name != s.VM():
+		return fmt.Errorf("it makes %s of fleet %s", s.Want.Name, s.Fleet)
+	case s.ISO == "" || s.Record.Image == "" || s.Record.Token == "":
+		return fmt.Errorf("no ISO, image or token (D6)")
+	case s.Record.Owner == "" || s.Record.Started.IsZero() || s.Record.Expires.IsZero():
+		return fmt.Errorf("the VM would be born without a claim (A6)")
+	case len(s.Record.Disks) != len(s.Want.Disks):
+		return fmt.Errorf("the record names %d of %d disks (D5)", len(s.Record.Disks), len(s.Want.Disks))
+	}
+	for _, d := range s.Record.Disks {
+		f := c.now.file(d.Path)
+		if f == nil {
+			return fmt.Errorf("the record names %s, which does not exist (D5)", d.Path)
+		}
+		if user := c.userOf(*f); user != "" {
+			return fmt.Errorf("VM %s has disk %s, attached or in its record (D3)", user, f.Path)
+		}
+	}
+	return c.sameOwner(s.Record.Owner)
+}
+
+// userOf names a VM that has the file attached or in its record, by path or by UUID.
+func (c *checker) userOf(f DiskFile) string {
+	has := func(path, uuid string) bool {
+		return path == f.Path || f.UUID != "" && SerialOf(uuid) == SerialOf(f.UUID)
+	}
+	for _, v := range c.now.VMs {
+		if slices.ContainsFunc(v.Disks, func(d Disk) bool { return has(d.Path, d.UUID) }) ||
+			slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return has(d.Path, d.UUID) }) {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+func (c *checker) attach(v VM, s AttachDisk) error {
+	if err := needsOff(v); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return d.Path == s.Disk.Path }) {
+		return fmt.Errorf("the disk is not in the VM's record (D5)")
+	}
+	f := c.now.file(s.Disk.Path)
+	if f == nil || s.Disk.UUID != "" && SerialOf(f.UUID) != SerialOf(s.Disk.UUID) {
+		return fmt.Errorf("the file is not there, or is another disk (D7)")
+	}
+	for _, other := range c.now.VMs {
+		for _, d := range other.Disks {
+			if d.Path == f.Path || f.UUID != "" && SerialOf(d.UUID) == SerialOf(f.UUID) {
+				return fmt.Errorf("the disk is attached to %s (D3)", other.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func needsOff(v VM) error {
+	if v.Power != Off {
+		return fmt.Errorf("the VM is %s", v.Power)
+	}
+	return nil
+}
+
+// insert holds the swap to its fields: the disks in the record and the epoch stay (D5, A6).
+func insert(v VM, s InsertISO) error {
+	if err := needsOff(v); err != nil {
+		return err
+	}
+	switch {
+	case s.ISO == "" || s.Record.Image == "" || s.Record.Token == "":
+		return fmt.Errorf("no ISO, image or token (D6)")
+	case !slices.Equal(s.Record.Disks, v.Record.Disks):
+		return fmt.Errorf("it would change the disks in the record (D5)")
+	case s.Record.Epoch != v.Record.Epoch || s.Record.Owner != v.Record.Owner:
+		return fmt.Errorf("it would change the claim (A6)")
+	}
+	return nil
+}
+
+// powerOn asks for every recorded disk and an ISO the record knows (D6).
+func powerOn(v VM) error {
+	if err := needsOff(v); err != nil {
+		return err
+	}
+	if v.ISO == "" || v.Record.Image == "" {
+		return fmt.Errorf("no ISO in the CD-ROM or none in the record (D6)")
+	}
+	for _, r := range v.Record.Disks {
+		if attached(v, r) == nil {
+			return fmt.Errorf("recorded disk %s is not attached (D6)", r.Name)
+		}
+	}
+	if len(v.Disks) != len(v.Record.Disks) {
+		return fmt.Errorf("%d disks are attached, %d recorded (D6)", len(v.Disks), len(v.Record.Disks))
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// shared lists R07 by VM name: a disk UUID that two VMs have attached or recorded. Neither VM may be touched then.
+func shared(o Observed) map[string]*Blocked {
+	users, order := map[string][]string{}, []string{}
+	use := func(uuid, vm string) {
+		key := SerialOf(uuid)
+		if key == "" || slices.Contains(users[key], vm) {
+			return
+		}
+		if users[key] == nil {
+			order = append(order, key)
+		}
+		users[key] = append(users[key], vm)
+	}
+	for _, v := range o.VMs {
+		name := v.Name
+		for _, d := range v.Disks {
+			use(d.UUID, name)
+		}
+		for _, d := range v.Record.Disks {
+			use(d.UUID, name)
+		}
+	}
+	out := map[string]*Blocked{}
+	for _, key := range order {
+		for _, name := range users[key] {
+			if len(users[key]) > 1 && out[name] == nil {
+				out[name] = &Blocked{VM: name, Code: R07,
+					Reason: fmt.Sprintf("disk UUID %s is on %s", key, strings.Join(users[key], " and ")),
+					Clear:  "in the vSphere client remove the disk from every VM but its own, keeping its file"}
+			}
+		}
+	}
+	return out
+}
+
+// diskTrouble returns why the data disks of an existing VM forbid every step (R05, R06), or nil.
+func diskTrouble(o Observed, w WantVM, v VM) *Blocked {
+	for _, d := range v.Disks {
+		if why := diskState(d); why != "" {
+			return &Blocked{VM: v.Name, Code: R05, Reason: fmt.Sprintf("disk %s %s", d.Path, why),
+				Clear: "remove the snapshots, or set the disk to independent persistent, not shared"}
+		}
+	}
+	if why, clear := mismatch(o, w, v); why != "" {
+		return &Blocked{VM: v.Name, Code: R06, Reason: why, Clear: clear}
+	}
+	return nil
+}
+
+func diskState(d Disk) string {
+	switch {
+	case d.Parent:
+		return "has a snapshot or a parent"
+	case d.Shared:
+		return "is shared between VMs (multi-writer)"
+	case d.Mode != "persistent" && d.Mode != DiskMode:
+		return fmt.Sprintf("has mode %s, so it would lose its writes", orNone(d.Mode))
+	}
+	return ""
+}
+
+// mismatch compares attached disks with recorded and wanted ones, and says what clears the difference.
+func mismatch(o Observed, w WantVM, v VM) (why, clear string) {
+	for _, d := range v.Disks {
+		known := slices.ContainsFunc(v.Record.Disks, func(r DiskRecord) bool {
+			a := attached(v, r)
+			return a != nil && a.Path == d.Path && a.UUID == d.UUID
+		})
+		if !known {
+			return fmt.Sprintf("disk %s (%s) is attached but not recorded", d.Path, d.UUID),
+				"in the vSphere client remove it from the VM, keeping its file"
+		}
+	}
+	for _, r := range v.Record.Disks {
+		if attached(v, r) != nil {
+			continue
+		}
+		if !creating(v) {
+			return fmt.Sprintf("disk %s (%s, %s) is recorded but not attached", r.Name, orNone(r.UUID), r.Path),
+				"in the vSphere client attach the recorded disk as an existing hard disk"
+		}
+		if f := o.file(r.Path); f == nil || r.UUID != "" && SerialOf(f.UUID) != SerialOf(r.UUID) {
+			return fmt.Sprintf("disk %s is recorded but its file %s is gone or another one", r.Name, r.Path),
+				"put the file back where it was, in the vSphere client or from a backup; a second one is never made"
+		}
+	}
+	for _, d := range w.Disks {
+		r := recorded(v.Record, d.Name)
+		if r == nil {
+			return fmt.Sprintf("the fleet wants disk %s, this VM was made without it", d.Name),
+				"take the disk out of the fleet, or give it to a fleet of new VMs"
+		}
+		if a := attached(v, *r); a != nil && a.Bytes != d.Bytes {
+			return fmt.Sprintf("disk %s has %s, the fleet wants %s", d.Name, sizeText(a.Bytes), sizeText(d.Bytes)),
+				"write the size that the disk has in the fleet: a disk is never resized"
+		}
+	}
+	return "", ""
+}
+
+// creating tells whether the VM's first roll is still under way, so that its disks may not be attached yet.
+func creating(v VM) bool {
+	return !v.Record.Started.IsZero() && v.Record.Previous == "" && v.Record.PreviousISO == "" && v.Power == Off
+}
+
+// fileOf returns the data disk file of a VM that does not exist: found under its fixed name on any datastore, so that
+// a changed placement cannot make a second, empty disk. file is nil when it must be created at path.
+func fileOf(want Desired, o Observed, w WantVM, d WantDisk) (path string, file *DiskFile, trouble *Blocked) {
+	path = DiskPath(want.Fleet, w, d)
+	refuse := func(clear, format string, args ...any) *Blocked {
+		return &Blocked{VM: w.Name, Code: R06, Reason: fmt.Sprintf(format, args...), Clear: clear}
+	}
+	if user := userOf(o, path); user != "" {
+		return path, nil, refuse("in the vSphere client find out whose disk it is; rename one of the VMs, or remove the disk from that VM, keeping its file",
+			"disk file %s belongs to VM %s", inDatastore(path), user)
+	}
+	var found []*DiskFile
+	for i := range o.Files {
+		if inDatastore(o.Files[i].Path) == inDatastore(path) {
+			found = append(found, &o.Files[i])
+		}
+	}
+	if len(found) == 0 {
+		return path, nil, Unseen(o.Hidden, w.Name, w.Place, d)
+	}
+	f := found[0]
+	switch {
+	case len(found) > 1:
+		trouble = refuse("in the vSphere client find out which one is the VM's disk, and rename the other",
+			"disk %s exists twice: %s and %s", d.Name, f.Path, found[1].Path)
+	case holderOf(o, f.UUID) != "":
+		trouble = refuse("in the vSphere client find out whose disk it is; rename the file when it is a copy, or detach the disk from that VM, keeping its file",
+			"disk file %s has the UUID of a disk of VM %s", f.Path, holderOf(o, f.UUID))
+	case f.Bytes != d.Bytes:
+		trouble = refuse("write the size that the file has in the fleet, or rename the file in the vSphere client when it is not the VM's disk",
+			"disk file %s has %s, the fleet wants %s", f.Path, sizeText(f.Bytes), sizeText(d.Bytes))
+	}
+	return f.Path, f, trouble
+}
+
+// Unseen refuses to make a disk of a VM while a datastore of the datacenter it is placed in cannot be looked into: the
+// disk may lie there, and not found is not gone (D7). An executor asks again with what it sees just before it makes one.
+func Unseen(hidden []Hidden, vm string, at Placement, d WantDisk) *Blocked {
+	i := slices.IndexFunc(hidden, func(h Hidden) bool { return h.Datacenter == at.Datacenter })
+	if i < 0 {
+		return nil
+	}
+	return &Blocked{VM: vm, Code: R15,
+		Reason: fmt.Sprintf("disk %s may lie on datastore %s, which is %s", d.Name, hidden[i].Datastore, hidden[i].Why),
+		Clear:  "bring the datastore back, or remove it from vCenter when it is gone for good, and run lkv reconcile again"}
+}
+
+// userOf names the VM that has the disk of that path, on whatever datastore, attached or in its record (D7).
+func userOf(o Observed, path string) string {
+	path = inDatastore(path)
+	for _, v := range o.VMs {
+		if slices.ContainsFunc(v.Disks, func(x Disk) bool { return inDatastore(x.Path) == path }) ||
+			slices.ContainsFunc(v.Record.Disks, func(x DiskRecord) bool { return inDatastore(x.Path) == path }) {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// holderOf names the VM that has the disk of that UUID, wherever it lies, attached or in its record: a copied file has
+// the UUID of its original, and two VMs must never have one (D3).
+func holderOf(o Observed, uuid string) string {
+	key := SerialOf(uuid)
+	for _, v := range o.VMs {
+		if key != "" && (slices.ContainsFunc(v.Disks, func(x Disk) bool { return SerialOf(x.UUID) == key }) ||
+			slices.ContainsFunc(v.Record.Disks, func(x DiskRecord) bool { return SerialOf(x.UUID) == key })) {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// inDatastore returns a datastore path without its datastore.
+func inDatastore(path string) string {
+	if _, rest, ok := strings.Cut(path, "] "); ok {
+		return rest
+	}
+	return path
+}

@@ -1,0 +1,131 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+)
+
+// compatible is the image-to-disk gate: it returns why the wanted image must not run on this VM, or nil. v is nil for
+// a VM that does not exist yet. A VM booting an image that does not mount its disk loses nothing at once, but its
+// services start on memory and everybody believes that the data is gone.
+func compatible(want Desired, w WantVM, v *VM) *Blocked {
+	im := want.Image
+	rebuild := fmt.Sprintf("lkv build --image %s && lkv push --image %s", im.Name, im.Name)
+	refuse := func(c Code, format string, args ...any) *Blocked {
+		return &Blocked{VM: w.Name, Code: c, Reason: fmt.Sprintf(format, args...), Clear: rebuild}
+	}
+	if im.Paths[w.Place.Store] == "" {
+		b := refuse(R01, "ISO %s of image %s is not on store %q", short(im.Digest), im.Name, w.Place.Store)
+		b.Clear = fmt.Sprintf("lkv push --image %s --store %s", im.Name, w.Place.Store)
+		return b
+	}
+	if !im.Known {
+		return refuse(R02, "the manifest of ISO %s is missing or describes another ISO", short(im.Digest))
+	}
+	for _, m := range im.Mounts {
+		if m.Force {
+			return refuse(R03, "image %s formats the disk for %s by force, whatever is on it", im.Name, m.Path)
+		}
+	}
+	if why := machine(im, w, v); why != "" {
+		return refuse(R02, "%s", why)
+	}
+	for _, why := range []string{selectors(im.Mounts), served(im, w), carried(im, w, v)} {
+		if why != "" {
+			return refuse(R02, "%s", why)
+		}
+	}
+	return nil
+}
+
+// machine compares what the image needs with the machine it will boot on.
+func machine(im Image, w WantVM, v *VM) string {
+	firmware := w.Firmware
+	if v != nil && v.Firmware != "" {
+		firmware = v.Firmware
+	}
+	name := map[string]string{"": "bios", "efi": "uefi"}[firmware]
+	if name == "" {
+		name = firmware
+	}
+	switch {
+	case !slices.Contains(im.Boot, name):
+		return fmt.Sprintf("image %s boots with %v, the VM has firmware %s", im.Name, im.Boot, name)
+	case im.RAM > w.MemoryMiB<<20:
+		return fmt.Sprintf("image %s needs %d MiB to boot, the VM gets %d MiB", im.Name, (im.RAM+1<<20-1)>>20, w.MemoryMiB)
+	}
+	return ""
+}
+
+// selectors refuses mounts that could find each other's disk.
+func selectors(mounts []Mount) string {
+	seen := map[string]string{}
+	for _, m := range mounts {
+		key := m.Label
+		if key == "" {
+			key = SerialOf(m.UUID)
+		}
+		if key == "" {
+			return fmt.Sprintf("the mount of %s finds its disk by order, not by label or disk UUID", m.Path)
+		}
+		if other, dup := seen[key]; dup {
+			return fmt.Sprintf("the mounts of %s and %s look for the same disk %q", other, m.Path, key)
+		}
+		seen[key] = m.Path
+	}
+	return ""
+}
+
+// served compares the image's mounts with the fleet's disks, both ways.
+func served(im Image, w WantVM) string {
+	for _, d := range w.Disks {
+		if d.Mount == "" {
+			continue
+		}
+		m := mountOf(im, d.Mount)
+		switch {
+		case m == nil:
+			return fmt.Sprintf("image %s mounts nothing at %s, where disk %s belongs", im.Name, d.Mount, d.Name)
+		case !m.Gated:
+			return fmt.Sprintf("image %s starts its services even when %s is not mounted", im.Name, d.Mount)
+		}
+	}
+	for _, m := range im.Mounts {
+		if !slices.ContainsFunc(w.Disks, func(d WantDisk) bool { return d.Mount == m.Path }) {
+			return fmt.Sprintf("image %s waits for a disk at %s, the fleet has none for it", im.Name, m.Path)
+		}
+	}
+	return ""
+}
+
+// carried compares the image's mounts with what the VM's disks were formatted with, as far as the record knows.
+func carried(im Image, w WantVM, v *VM) string {
+	for _, d := range w.Disks {
+		m := mountOf(im, d.Mount)
+		if m == nil {
+			continue
+		}
+		var rec DiskRecord
+		if v != nil {
+			if r := recorded(v.Record, d.Name); r != nil {
+				rec = *r
+			}
+		}
+		switch {
+		case m.UUID != "" && SerialOf(m.UUID) != SerialOf(rec.UUID):
+			return fmt.Sprintf("image %s looks for disk UUID %s at %s, this VM's is %s", im.Name, m.UUID, m.Path, orNone(rec.UUID))
+		case rec.Label != "" && m.Label != "" && m.Label != rec.Label:
+			return fmt.Sprintf("image %s looks for label %s at %s, the disk was labelled %s", im.Name, m.Label, m.Path, rec.Label)
+		case rec.Filesystem != "" && m.Filesystem != "" && m.Filesystem != rec.Filesystem:
+			return fmt.Sprintf("image %s mounts %s at %s, the disk was formatted with %s", im.Name, m.Filesystem, m.Path, rec.Filesystem)
+		}
+	}
+	return ""
+}
+
+func mountOf(im Image, path string) *Mount {
+	if i := slices.IndexFunc(im.Mounts, func(m Mount) bool { return m.Path == path }); path != "" && i >= 0 {
+		return &im.Mounts[i]
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// kind is the bucket a wanted VM is in; every wanted VM is in exactly one.
+type kind int
+
+const (
+	same     kind = iota // as it should be
+	halfway              // a roll is under way that is ours to finish
+	down                 // does not serve, not because of a roll, and there is something to do
+	missing              // no VM of that name
+	outdated             // serves, but not as wanted
+	refused              // blocked says why
+)
+
+// member is one wanted VM and what was found for it.
+type member struct {
+	want    WantVM
+	vm      *VM // nil when missing
+	kind    kind
+	up      bool   // it serves
+	calm    bool   // halfway, but it still serves: only claimed
+	mine    bool   // our claim is alive
+	reason  string // what is to be done and why, in plain words
+	action  Action
+	steps   []Step
+	blocked *Blocked
+}
+
+func (m member) roll() Roll {
+	return Roll{VM: m.want.Name, Action: m.action, Reason: m.reason, Steps: m.steps}
+}
+
+// look puts every wanted VM in its bucket, in ordinal order.
+func look(want Desired, o Observed, now time.Time) []member {
+	twins := shared(o)
+	out := make([]member, 0, len(want.VMs))
+	for _, w := range want.VMs {
+		out = append(out, sortOne(want, o, w, twins, now))
+	}
+	slices.SortStableFunc(out, func(a, b member) int { return cmp.Compare(a.want.Ordinal, b.want.Ordinal) })
+	return out
+}
+
+func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now time.Time) member {
+	var found []*VM
+	for i := range o.VMs {
+		if o.VMs[i].Name == w.Name {
+			found = append(found, &o.VMs[i])
+		}
+	}
+	if len(found) == 0 {
+		return absent(want, o, w, now)
+	}
+	v := found[0]
+	m := member{want: w, vm: v, kind: refused}
+	if m.blocked = identity(want, found); m.blocked != nil {
+		m.reason = m.blocked.Reason
+		return m
+	}
+	why := Up(want, w, *v)
+	m.up, m.reason = why == "", why
+	m.mine = live(v.Record, now) && v.Record.Owner == want.Claimer
+	m.blocked = firstOf(
+		func() *Blocked { return claimed(want, *v, now) },
+		func() *Blocked { return busy(*v) },
+		func() *Blocked { return twins[v.Name] },
+		func() *Blocked { return diskTrouble(o, w, *v) })
+	if m.blocked != nil {
+		m.up = m.up && m.blocked.Code != R16 // somebody else is about to take it down
+		m.reason = cmp.Or(m.reason, m.blocked.Reason)
+		return m
+	}
+	return present(want, m, now)
+}
+
+func firstOf(rules ...func() *Blocked) *Blocked {
+	for _, rule := range rules {
+		if b := rule(); b != nil {
+			return b
+		}
+	}
+	return nil
+}
+
+// identity refuses a name that somebody else has, or two VMs have (R22).
+func identity(want Desired, found []*VM) *Blocked {
+	v := found[0]
+	switch {
+	case len(found) > 1:
+		return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("%d VMs have this name: %s and %s", len(found), v.Ref, found[1].Ref),
+			Clear: "rename the one that does not belong to the fleet"}
+	case v.Fleet == "":
+		return &Blocked{VM: v.Name, Code: R22, Reason: "a VM that lkv does not manage has this name",
+			Clear: "rename that VM in the vSphere client, or give the fleet another name pattern"}
+	case v.Fleet != want.Fleet:
+		return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("the VM of this name belongs to fleet %s", v.Fleet),
+			Clear: "give the fleets different name patterns"}
+	}
+	return nil
+}
+
+// claimed refuses a VM that another run holds (R16).
+func claimed(want Desired, v VM, now time.Time) *Blocked {
+	r := v.Record
+	if !live(r, now) || r.Owner == want.Claimer {
+		return nil
+	}
+	return &Blocked{VM: v.Name, Code: R16,
+		Reason: fmt.Sprintf("claimed by %s, epoch %d, started %s ago, for another %s", r.Owner, r.Epoch,
+			now.Sub(r.Started).Round(time.Second), r.Expires.Sub(now).Round(time.Second)),
+		Clear: "wait until that run is done, or until its claim has expired"}
+}
+
+func live(r Record, now time.Time) bool { return r.Owner != "" && now.Before(r.Expires) }
+
+// busy refuses a VM that vSphere or somebody else is working on (R08).
+func busy(v VM) *Blocked {
+	why := strings.Join(v.Busy, ", ")
+	if why == "" && v.Power == Suspended {
+		why = "it is suspended"
+	}
+	if why == "" {
+		return nil
+	}
+	return &Blocked{VM: v.Name, Code: R08, Reason: "the VM must not be touched: " + why,
+		Clear: "answer the question, wait for the task, or resume the VM in the vSphere client"}
+}
+
+// absent plans a VM that does not exist.
+func absent(want Desired, o Observed, w WantVM, now time.Time) member {
+	m := member{want: w, kind: refused, reason: "it does not exist", action: Create}
+	for _, v := range o.VMs {
+		wanted := slices.ContainsFunc(want.VMs, func(x WantVM) bool { return x.Name == v.Name })
+		if v.Fleet == want.Fleet && v.Ordinal == w.Ordinal && !wanted {
+			m.blocked = &Blocked{VM: w.Name, Code: R22,
+				Reason: fmt.Sprintf("VM %s has its place in the fleet (ordinal %d) under another name", v.Name, v.Ordinal),
+				Clear:  fmt.Sprintf("rename it back to %s in the vSphere client", w.Name)}
+			return m
+		}
+	}
+	if m.blocked = compatible(want, w, nil); m.blocked != nil {
+		return m
+	}
+	if m.steps, m.blocked = creation(want, o, w, now); m.blocked != nil {
+		return m
+	}
+	m.kind = missing
+	return m
+}
+
+// present plans a VM that exists, is ours and may be touched.
+func present(want Desired, m member, now time.Time) member {
+	v, diff := *m.vm, differences(want, m.want, *m.vm)
+	inProgress := !v.Record.Started.IsZero()
+	if !inProgress && len(diff) == 0 && v.Power == On {
+		if m.kind = same; !m.up {
+			m.kind, m.blocked = refused, &Blocked{VM: v.Name, Code: R12, Reason: "it does not serve: " + m.reason,
+				Clear: "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"}
+		}
+		return m
+	}
+	m.steps = rest(want, m.want, v, now)
+	if len(diff) > 0 || v.Power != On {
+		if m.blocked = compatible(want, m.want, &v); m.blocked != nil {
+			m.reason = cmp.Or(m.reason, m.blocked.Reason)
+			return m
+		}
+	}
+	switch {
+	case inProgress:
+		m.kind, m.action = halfway, Finish
+		m.calm = m.up && slices.ContainsFunc(m.steps, isShutdown)
+		m.reason = "a roll stopped halfway"
+		if m.mine {
+			m.reason = "its roll is under way"
+		}
+		m.reason = strings.Join(append([]string{m.reason}, diff...), "; ")
+	case !m.up && len(diff) == 0:
+		m.kind, m.action, m.reason = down, Start, "it is powered off and should run"
+	case !m.up:
+		m.kind, m.action, m.reason = down, RollISO, strings.Join(append(diff, m.reason), "; ")
+	default:
+		m.kind, m.action, m.reason = outdated, RollISO, strings.Join(diff, "; ")
+	}
+	return m
+}
+
+func isShutdown(s Step) bool {
+	_, ok := s.(Shutdown)
+	return ok
+}
+
+// differences lists, in plain words, in what an existing VM is not as wanted.
+func differences(want Desired, w WantVM, v VM) []string {
+	var out []string
+	iso := want.Image.Paths[w.Place.Store]
+	switch {
+	case v.Record.Image != want.Image.Digest:
+		out = append(out, fmt.Sprintf("image %s → %s", orNone(short(v.Record.Image)), short(want.Image.Digest)))
+	case v.ISO != iso && iso != "":
+		out = append(out, fmt.Sprintf("CD-ROM holds %s, not %s", orNone(v.ISO), iso))
+	}
+	if resized(w, v) {
+		out = append(out, fmt.Sprintf("%d CPUs, %d MiB → %d CPUs, %d MiB", v.CPUs, v.MemoryMiB, w.CPUs, w.MemoryMiB))
+	}
+	return out
+}
+
+func resized(w WantVM, v VM) bool { return v.CPUs != w.CPUs || v.MemoryMiB != w.MemoryMiB }

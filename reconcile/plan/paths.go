@@ -1,0 +1,49 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+)
+
+// DiskFolder is the folder of every datastore under which data disks live, outside of any VM's own folder, because
+// vSphere deletes a VM's folder together with the VM.
+const DiskFolder = "lkv-disks"
+
+// DiskMode is the mode data disks are attached with: snapshots leave them alone, writes survive a power off.
+const DiskMode = "independent_persistent"
+
+// DiskPath returns the datastore path of a data disk: "[ds] lkv-disks/<fleet>/<vm>-<disk>.vmdk". The disk's own
+// datastore wins over the placement's. A datastore given as an inventory path contributes its last element.
+func DiskPath(fleet string, w WantVM, d WantDisk) string {
+	ds := d.Datastore
+	if ds == "" {
+		ds = w.Place.Datastore
+	}
+	ds = ds[strings.LastIndex(ds, "/")+1:]
+	return fmt.Sprintf("[%s] %s/%s/%s-%s.vmdk", ds, DiskFolder, fleet, w.Name, d.Name)
+}
+
+// Token returns what the guest echoes to prove that it booted after this very ISO swap: the first 12 hex digits of
+// the image's digest and the epoch of the claim under which it was inserted.
+func Token(digest string, epoch int) string {
+	return fmt.Sprintf("%s-%d", short(digest), epoch)
+}
+
+// SerialOf returns a disk UUID the way a guest sees it as a SCSI serial number: without dashes, in lower case.
+func SerialOf(uuid string) string {
+	return strings.ToLower(strings.Map(func(r rune) rune {
+		if r == '-' || r == ' ' {
+			return -1
+		}
+		return r
+	}, uuid))
+}
+
+// short returns the first 12 digits of a digest, with or without its "sha256:".
+func short(digest string) string {
+	digest = strings.TrimPrefix(digest, "sha256:")
+	if len(digest) > 12 {
+		return digest[:12]
+	}
+	return digest
+}

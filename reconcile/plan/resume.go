@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Resumption is how a fleet that stands still is let go again.
+type Resumption struct {
+	Rolls   []Roll    // one per VM that holds the fleet up: claim, resume. By name; Reason is what is cleared
+	Blocked []Blocked // VMs that must be left alone, or R15: the look failed
+}
+
+// Resume plans to clear what makes Compute stand still: failures and pauses in the records of the fleet's VMs, wanted
+// or not. It never fails, and nothing of it touches power, ISO, size or disks. That a person has looked at the VM is
+// for the caller to know.
+func Resume(want Desired, have Observed, now time.Time) Resumption {
+	if have.Problem != "" {
+		return Resumption{Blocked: []Blocked{lookFailed(have)}}
+	}
+	var out Resumption
+	for _, v := range have.VMs {
+		why := standsStill(v.Record)
+		if v.Fleet != want.Fleet || why == "" {
+			continue
+		}
+		b := firstOf(
+			func() *Blocked { return twice(have, v) },
+			func() *Blocked { return claimed(want, v, now) },
+			func() *Blocked { return busy(v) })
+		if b != nil {
+			out.Blocked = append(out.Blocked, *b)
+			continue
+		}
+		n := Of(v.Name)
+		out.Rolls = append(out.Rolls, Roll{VM: v.Name, Action: GoOn, Reason: why,
+			Steps: []Step{claim(want, n, v.Record, now), Unblock{n}}})
+	}
+	slices.SortFunc(out.Rolls, func(a, b Roll) int { return strings.Compare(a.VM, b.VM) })
+	return out
+}
+
+// standsStill says why a record stops its fleet, or "".
+func standsStill(r Record) string {
+	var why []string
+	if r.Failed != "" {
+		why = append(why, "its roll failed: "+r.Failed)
+	}
+	if r.Paused {
+		why = append(why, "it is paused")
+	}
+	return strings.Join(why, "; ")
+}
+
+// twice refuses a name that leads to more than one VM of the fleet: steps name VMs.
+func twice(o Observed, v VM) *Blocked {
+	for _, x := range o.VMs {
+		if x.Name == v.Name && x.Ref != v.Ref {
+			return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("two VMs have this name: %s and %s", v.Ref, x.Ref),
+				Clear: "rename the one that does not belong to the fleet"}
+		}
+	}
+	return nil
+}
+
+// lookFailed is R15: nothing may be concluded.
+func lookFailed(have Observed) Blocked {
+	return Blocked{Code: R15, Reason: "the look at the fleet failed or is partial: " + have.Problem,
+		Clear: "remove the cause, or wait until vCenter answers, and run the command again"}
+}

@@ -1,0 +1,119 @@
+package plan
+
+import (
+	"time"
+)
+
+// creation returns the steps that make a VM: its disks first, so that the record that names them is never ahead of
+// the files, then the VM with the record, then the attachment, which involves no file operation.
+func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Blocked) {
+	n, iso := Of(w.Name), want.Image.Paths[w.Place.Store]
+	rec := Record{
+		Image: want.Image.Digest, ImageID: want.Image.ID, Token: Token(want.Image.Digest, 1), Epoch: 1,
+		Owner: want.Claimer, Expires: now.Add(want.TTL), Started: now,
+	}
+	var steps []Step
+	for _, d := range w.Disks {
+		path, file, trouble := fileOf(want, o, w, d)
+		if trouble != nil {
+			return nil, trouble
+		}
+		r := DiskRecord{Name: d.Name, Path: path}
+		if file == nil {
+			steps = append(steps, CreateDisk{base: n, Place: w.Place, Disk: d, Path: path})
+		} else {
+			r.UUID = file.UUID
+		}
+		if m := mountOf(want.Image, d.Mount); m != nil {
+			r.Label, r.Filesystem = m.Label, m.Filesystem
+		}
+		rec.Disks = append(rec.Disks, r)
+	}
+	steps = append(steps, CreateVM{base: n, Want: w.clone(), Fleet: want.Fleet, Record: rec, ISO: iso})
+	made := VM{Name: w.Name, Power: Off, ISO: iso, CPUs: w.CPUs, MemoryMiB: w.MemoryMiB, Record: rec}
+	return append(steps, rest(want, w, made, now)...), nil
+}
+
+// rest returns the steps that are left for an existing VM, whatever was done before: every step is left out that the
+// VM shows to be done. It is the one place that knows the order.
+func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
+	n, r := Of(v.Name), v.Record.clone()
+	var steps []Step
+	if v.Task != "" {
+		steps = append(steps, AwaitTask{base: n, Task: v.Task})
+	}
+	if !live(r, now) || r.Owner != want.Claimer {
+		c := claim(want, n, r, now)
+		r.Owner, r.Epoch, r.Started, r.Expires = c.Owner, c.Epoch, c.Started, c.Expires
+		steps = append(steps, c)
+	}
+	for _, d := range r.Disks {
+		if attached(v, d) == nil {
+			steps = append(steps, AttachDisk{base: n, Disk: d})
+		}
+	}
+	iso := want.Image.Paths[w.Place.Store]
+	if iso == "" {
+		iso = v.ISO // only to release a VM whose image is gone; the gate refuses everything else
+	}
+	resize := resized(w, v)
+	// A VM that is only resized gets a new token too, or its gate could not tell the new boot from the last one.
+	swap := v.ISO != iso || r.Image != want.Image.Digest || resize && r.Token != Token(want.Image.Digest, r.Epoch)
+	if v.Power == On && (swap || resize) {
+		steps = append(steps, Shutdown{base: n, Grace: want.Rollout.Grace})
+	}
+	if swap {
+		r = swapped(want, r, v.ISO)
+		steps = append(steps, InsertISO{base: n, ISO: iso, Record: r})
+	}
+	if resize {
+		steps = append(steps, Resize{base: n, CPUs: w.CPUs, MemoryMiB: w.MemoryMiB})
+	}
+	stopped := v.Power != On || swap || resize
+	if stopped {
+		steps = append(steps, PowerOn{n})
+	}
+	if stopped || Ready(want, w, v) != "" {
+		steps = append(steps, gateOf(want, w, v, r))
+	}
+	return append(steps, Release{n})
+}
+
+func claim(want Desired, n base, r Record, now time.Time) Claim {
+	started := r.Started
+	if started.IsZero() {
+		started = now
+	}
+	return Claim{base: n, Owner: want.Claimer, Epoch: r.Epoch + 1, Started: started, TTL: want.TTL, Expires: now.Add(want.TTL)}
+}
+
+// swapped returns the record after the ISO swap. Previous is what ran before, so a repeated swap to the same image
+// keeps it.
+func swapped(want Desired, r Record, iso string) Record {
+	r = r.clone()
+	if r.Image != want.Image.Digest {
+		r.Previous, r.PreviousISO = r.Image, iso
+	}
+	r.Image, r.ImageID, r.Token = want.Image.Digest, want.Image.ID, Token(want.Image.Digest, r.Epoch)
+	return r
+}
+
+// gateOf returns the wait for this incarnation, with r the record as it will be then.
+func gateOf(want Desired, w WantVM, v VM, r Record) AwaitReady {
+	a := AwaitReady{base: Of(v.Name), Token: r.Token, ImageID: r.ImageID, Timeout: want.Rollout.Timeout, Settle: want.Rollout.Settle}
+	if want.Rollout.NoMounted {
+		return a
+	}
+	for _, d := range w.Disks {
+		rec := recorded(r, d.Name)
+		if d.Mount == "" || rec == nil {
+			continue
+		}
+		serial := rec.UUID
+		if disk := attached(v, *rec); disk != nil {
+			serial = disk.UUID
+		}
+		a.Mounts = append(a.Mounts, GuestMount{Path: d.Mount, Serial: SerialOf(serial)})
+	}
+	return a
+}

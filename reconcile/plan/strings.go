@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The sentences below are printed in plans, in events and in golden logs. They leave out the VM's name: a step is
+// always shown under its VM.
+
+// String says what is waited for.
+func (s AwaitTask) String() string { return "wait for task " + s.Task }
+
+// String names the file and its size.
+func (s CreateDisk) String() string {
+	kind := "thick"
+	if s.Disk.Thin {
+		kind = "thin"
+	}
+	return fmt.Sprintf("create disk %s, %s %s", s.Path, sizeText(s.Disk.Bytes), kind)
+}
+
+// String names the VM's size, its ISO and the disks written into its record.
+func (s CreateVM) String() string {
+	return fmt.Sprintf("create VM with %d CPUs, %d MiB, %s, claim epoch %d, record of %s",
+		s.Want.CPUs, s.Want.MemoryMiB, s.ISO, s.Record.Epoch, diskNames(s.Record.Disks))
+}
+
+// String names the disk's file.
+func (s AttachDisk) String() string { return "attach disk " + s.Disk.Path }
+
+// String names owner and epoch.
+func (s Claim) String() string { return fmt.Sprintf("claim for %s, epoch %d", s.Owner, s.Epoch) }
+
+// String says "release".
+func (s Release) String() string { return "release" }
+
+// String names the grace.
+func (s Shutdown) String() string {
+	return fmt.Sprintf("shut down, power off after %s", s.Grace)
+}
+
+// String names the ISO and the token the guest must echo.
+func (s InsertISO) String() string {
+	return fmt.Sprintf("insert %s, token %s", s.ISO, s.Record.Token)
+}
+
+// String names the new size.
+func (s Resize) String() string {
+	return fmt.Sprintf("resize to %d CPUs, %d MiB", s.CPUs, s.MemoryMiB)
+}
+
+// String says "power on".
+func (s PowerOn) String() string { return "power on" }
+
+// String names what the gate asks for.
+func (s AwaitReady) String() string {
+	paths := make([]string, len(s.Mounts))
+	for i, m := range s.Mounts {
+		paths[i] = m.Path
+	}
+	if s.Token == "" {
+		return fmt.Sprintf("wait until ready, for %s, at most %s", s.Settle, s.Timeout)
+	}
+	mounted := ""
+	if len(paths) > 0 {
+		mounted = ", mounted " + strings.Join(paths, " ")
+	}
+	return fmt.Sprintf("wait until ready with token %s%s, for %s, at most %s", s.Token, mounted, s.Settle, s.Timeout)
+}
+
+// String names the reason.
+func (s Fail) String() string { return "record failure: " + s.Why }
+
+// String says what is cleared.
+func (s Unblock) String() string { return "clear failure and pause" }
+
+func diskNames(list []DiskRecord) string {
+	if len(list) == 0 {
+		return "no disks"
+	}
+	names := make([]string, len(list))
+	for i, d := range list {
+		names[i] = d.Name
+	}
+	return strings.Join(names, " ")
+}
+
+func sizeText(bytes int64) string {
+	for _, u := range []struct {
+		name string
+		size int64
+	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if bytes != 0 && bytes%u.size == 0 {
+			return fmt.Sprintf("%d %s", bytes/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", bytes)
+}

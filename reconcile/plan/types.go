@@ -1,0 +1,327 @@
+// Package plan decides what to do with a fleet. It is pure: no I/O, no clock, no randomness, and Compute cannot
+// fail. It takes values (what is wanted, what was observed, the time) and returns a Plan.
+package plan
+
+import "time"
+
+// Desired is one fleet as the user wants it.
+type Desired struct {
+	Fleet   string
+	Image   Image
+	VMs     []WantVM // ordinal order; names are unique
+	Rollout Rollout
+	Claimer string        // who plans: owner of the claims this run may write
+	TTL     time.Duration // how long a claim lives without renewal
+}
+
+// Image is the ISO a fleet should run.
+type Image struct {
+	Name   string            // image block
+	Digest string            // SHA-256 of the ISO, 64 hex digits
+	ID     string            // image ID that a guest running it reports
+	Paths  map[string]string // store key (see Placement.Store) -> "[ds] lkv/worker/<sha256>.iso"; missing = not on that store
+	Mounts []Mount           // from the manifest; nil when the manifest is missing
+	RAM    int64             // bytes the boot needs before any workload; 0 when unknown
+	Boot   []string          // firmware the ISO boots with
+	Known  bool              // the manifest was found and its digest is the ISO's
+}
+
+// Mount is one data disk that an image would mount.
+type Mount struct {
+	Path, Label, Filesystem string
+	UUID                    string // disk UUID the image finds it by; empty when found by label
+	Force, Gated            bool
+}
+
+// Rollout bounds how a fleet changes.
+type Rollout struct {
+	Strategy       string        // "in-place"
+	MaxUnavailable int           // VMs that may be not ready because of us; at least 1
+	OnFailure      string        // "pause" or "rollback"
+	Grace          time.Duration // guest shutdown before power off
+	Timeout        time.Duration // AwaitReady's deadline
+	Settle         time.Duration // ready must hold this long
+	NoTools        bool          // the gate does not ask for running tools
+	NoMounted      bool          // the gate does not ask for mounted data disks
+}
+
+// WantVM is one VM of the fleet.
+type WantVM struct {
+	Name        string
+	Ordinal     int
+	Place       Placement
+	CPUs        int
+	MemoryMiB   int64
+	Firmware    string // "bios" or "efi"
+	GuestID     string
+	Networks    []Network
+	ExtraConfig map[string]string // guestinfo included, under its full key
+	Annotation  string
+	Disks       []WantDisk
+}
+
+// Placement says where a VM is created. Names or inventory paths, as vSphere's finder takes them.
+type Placement struct {
+	VCenter, Datacenter, Cluster, Host, ResourcePool, Datastore, Folder string
+	Store                                                               string // store whose ISO this VM uses
+}
+
+// Network is one NIC.
+type Network struct{ Name, Type string }
+
+// WantDisk is one data disk. It is created once and never deleted by lkv.
+type WantDisk struct {
+	Name      string
+	Bytes     int64
+	Mount     string
+	Datastore string // empty: the VM's
+	Thin      bool
+}
+
+// Observed is one complete look at a fleet. When Problem is not empty nothing may be concluded from the rest (law 6, R15).
+type Observed struct {
+	Problem string
+	VMs     []VM       // VMs that carry this fleet's owner key, and VMs that merely have a wanted name (Owner empty or other)
+	Hidden  []Hidden   // datastores whose disks could not be listed
+	Files   []DiskFile // data disk files under [ds] lkv-disks/<fleet>/
+}
+
+// Power is a VM's power state.
+type Power string
+
+// Power states, with vSphere's words (VirtualMachinePowerState).
+const (
+	On        Power = "poweredOn"
+	Off       Power = "poweredOff"
+	Suspended Power = "suspended"
+)
+
+// VM is one observed VM.
+type VM struct {
+	Name          string
+	ID            string // instance UUID
+	Ref           string // managed object reference, for messages
+	Fleet         string // owner key's fleet; empty when the VM is not ours
+	Ordinal       int
+	ChangeVersion string
+	Power         Power
+	ISO           string // CD-ROM backing "[ds] path"; empty when none
+	CPUs          int
+	MemoryMiB     int64
+	Firmware      string
+	Record        Record
+	Disks         []Disk   // every virtual disk attached
+	Busy          []string // why it must not be touched: pending question, running task, template, suspended, inaccessible (R08)
+	Task          string   // task lkv must wait for first; empty when none
+	Guest         Guest
+	Age           time.Duration // since power on; 0 when off or unknown
+}
+
+// Record is what lkv wrote into the VM's extraConfig (lkv.* keys).
+type Record struct {
+	Image       string // digest of the ISO the VM should run; written in the same call as the CD-ROM backing
+	ImageID     string // its image ID
+	Previous    string // digest before
+	PreviousISO string // datastore path before
+	Token       string // written with the ISO swap, echoed by the guest
+	Epoch       int    // counts claims; never goes back
+	Owner       string // holder of the claim; empty when free
+	Expires     time.Time
+	Started     time.Time    // when the roll in progress began; zero when none
+	Disks       []DiskRecord // data disks this VM has; a disk named here is never created again (D7)
+	Failed      string       // why the last roll failed; stops the fleet (A7)
+	Paused      bool
+}
+
+// DiskRecord names one data disk in a record. In a plan UUID is empty while the file does not exist yet: whoever
+// executes CreateVM or AttachDisk takes it from the file and writes it into the record.
+type DiskRecord struct {
+	Name, UUID, Path  string
+	Label, Filesystem string // what the image that created it formatted it with; empty when unknown
+}
+
+// Disk is one attached virtual disk.
+type Disk struct {
+	UUID, Path string
+	Bytes      int64
+	Mode       string // vSphere's diskMode
+	Parent     bool   // snapshot or linked clone: a delta backing
+	Shared     bool   // multi-writer
+}
+
+// Hidden is a datastore that cannot be looked into now: any disk may lie there, so none is made meanwhile (D7).
+type Hidden struct{ Datacenter, Datastore, Why string }
+
+// DiskFile is a data disk file on a datastore.
+type DiskFile struct {
+	Path, UUID string
+	Bytes      int64
+}
+
+// Guest is what the VM's tools and our guest program say.
+type Guest struct {
+	Tools   bool
+	IP      string
+	Token   string // Report.Token
+	ImageID string // Report.Image.ID
+	BootID  string
+	State   string // Report.State
+	Error   string
+	Mounts  []GuestMount
+	Probes  []Probe // ready checks made from outside (tcp, http, command), filled by the engine
+}
+
+// GuestMount is a mounted data disk, as the guest reports it.
+type GuestMount struct{ Path, Serial string }
+
+// Probe is the outcome of one outside ready check.
+type Probe struct {
+	Name string
+	OK   bool
+	Why  string
+}
+
+// Plan is what to do, in order. A refusal is a value with a code, never silently skipped.
+type Plan struct {
+	Waves   []Wave
+	Blocked []Blocked
+	Same    []string // VMs that are as they should be
+	Extra   []string // VMs of the fleet that are not desired any more: reported, never touched
+
+	Fleet          string // whose plan this is
+	MaxUnavailable int    // the bound Check holds the waves to
+}
+
+// Wave is a set of rolls that may run at the same time. The engine runs one wave, then looks again.
+type Wave struct{ Rolls []Roll }
+
+// Roll is what happens to one VM, with the reason in plain words.
+type Roll struct {
+	VM     string
+	Action Action
+	Reason string
+	Steps  []Step
+}
+
+// Action names a roll.
+type Action string
+
+// Actions.
+const (
+	Create   Action = "create"   // VM is missing
+	RollISO  Action = "roll"     // VM runs another ISO
+	Finish   Action = "finish"   // VM is halfway: a run before us stopped here
+	Start    Action = "start"    // VM is powered off and should run
+	GiveBack Action = "release"  // VM was claimed but not touched, and must wait after all
+	Rollback Action = "rollback" // put the previous ISO back
+	GoOn     Action = "resume"   // a person has looked: clear what makes the fleet stand still
+)
+
+// Blocked is one refusal. It is a value of the plan first, and an error where an executor refuses on its own look.
+type Blocked struct { //nolint:errname // the plan's word, see architecture "Words"
+	VM     string `json:"vm"` // empty: the whole fleet
+	Code   Code   `json:"code"`
+	Reason string `json:"reason"`
+	Clear  string `json:"clear"` // the command or action that clears it
+}
+
+// Code is a stable refusal code, R01 to R22.
+type Code string
+
+// Step is one mutating call or one wait. The set is closed: only this package defines steps.
+// There is no step that deletes a data disk.
+type Step interface {
+	VM() string
+	String() string
+	step()
+}
+
+type base struct{ Name string }
+
+// VM returns the name of the VM the step is about.
+func (b base) VM() string { return b.Name }
+func (b base) step()      {}
+
+type (
+	// AwaitTask waits for a task that somebody already started.
+	AwaitTask struct {
+		base
+		Task string
+	}
+	// CreateDisk makes a data disk file that has never existed. Done when the file exists with that size.
+	CreateDisk struct {
+		base
+		Place Placement
+		Disk  WantDisk
+		Path  string // "[ds] lkv-disks/<fleet>/<vm>-<disk>.vmdk"
+	}
+	// CreateVM makes the VM with NICs, CD-ROM, controller and extraConfig (owner key, claim, disk record), powered off
+	// and without data disks. Done only when the VM carries our owner key and this step's claim (owner and epoch);
+	// with another live claim it is R16.
+	CreateVM struct {
+		base
+		Want   WantVM
+		Fleet  string
+		Record Record
+		ISO    string
+	}
+	// AttachDisk attaches an existing data disk file in mode DiskMode, without any file operation.
+	AttachDisk struct {
+		base
+		Disk DiskRecord
+	}
+	// Claim writes owner, epoch, start and expiry under changeVersion. It takes a claim when the record's epoch is
+	// Epoch-1 and nobody else's claim is alive, and renews it when the record has this owner and this epoch, even
+	// when it has expired: the epoch proves that nobody took over. Anything else is R16.
+	Claim struct {
+		base
+		Owner   string
+		Epoch   int
+		Started time.Time
+		TTL     time.Duration
+		Expires time.Time // TTL after the moment of planning; the engine sets it again right before the call
+	}
+	// Release clears the claim (owner and expiry), the roll's start and its failure.
+	Release struct{ base }
+	// Shutdown asks the guest to shut down and powers off after Grace.
+	Shutdown struct {
+		base
+		Grace time.Duration
+	}
+	// InsertISO sets the CD-ROM's backing and, of the record, Image, ImageID, Previous, PreviousISO and Token in one
+	// ReconfigVM_Task. The other fields of Record are as they were when the step was planned.
+	InsertISO struct {
+		base
+		ISO    string
+		Record Record
+	}
+	// Resize sets CPUs and memory of a powered-off VM.
+	Resize struct {
+		base
+		CPUs      int
+		MemoryMiB int64
+	}
+	// PowerOn starts the VM.
+	PowerOn struct{ base }
+	// AwaitReady waits until the gate proves this incarnation, and then that it stays so for Settle.
+	AwaitReady struct {
+		base
+		Token   string
+		ImageID string
+		Mounts  []GuestMount // data disks that must be mounted, by path and serial
+		Timeout time.Duration
+		Settle  time.Duration
+	}
+	// Fail records why a roll failed, so that every later run stops too, and frees the claim (owner and expiry).
+	// The roll's start stays until Unblock.
+	Fail struct {
+		base
+		Why string
+	}
+	// Unblock clears the claim (owner and expiry), the roll's start, its failure and the VM's pause. It touches nothing
+	// but the record. Only Resume plans it: Compute never lets a fleet go again by itself.
+	Unblock struct{ base }
+)
+
+// Of makes the embedded part of a step for the VM of that name.
+func Of(name string) base { return base{name} }

@@ -1,0 +1,222 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lkv-io/lkv/reconcile/plan"
+)
+
+// Options say what to reconcile and with what. Prober and Events may be nil.
+type Options struct {
+	Desired     plan.Desired
+	Observer    Observer
+	Executor    Executor
+	Prober      Prober
+	Clock       Clock
+	Events      func(Event)   // called by one goroutine at a time
+	MaxSteps    int           // stop before the call after this many mutating ones; 0: no bound
+	MaxDuration time.Duration // stop before the step after this time; 0: no bound
+	Poll        time.Duration // between two looks while waiting; default 2s
+	Attempts    int           // how often a look or a call is tried; default 3
+	CallTimeout time.Duration // of one call, a shutdown's grace comes on top; default 15m
+}
+
+func (o Options) check() (Options, error) {
+	o.Poll = cmp.Or(o.Poll, 2*time.Second)
+	o.Attempts = cmp.Or(o.Attempts, 3)
+	o.CallTimeout = cmp.Or(o.CallTimeout, 15*time.Minute)
+	switch d := o.Desired; {
+	case o.Observer == nil || o.Executor == nil || o.Clock == nil:
+		return o, fmt.Errorf("reconcile: an observer, an executor and a clock are needed")
+	case d.Fleet == "" || d.Claimer == "":
+		return o, fmt.Errorf("reconcile: the fleet's name and the name of this run are needed")
+	case d.TTL <= 0 || d.Rollout.Timeout <= 0 || d.Rollout.MaxUnavailable < 1:
+		return o, fmt.Errorf("reconcile fleet %s: claim_ttl, timeout and max_unavailable must be greater than zero", d.Fleet)
+	case d.Rollout.Strategy != "in-place":
+		return o, fmt.Errorf("reconcile fleet %s: strategy %q: this version rolls in-place only", d.Fleet, d.Rollout.Strategy)
+	case d.Rollout.OnFailure != "pause":
+		return o, fmt.Errorf("reconcile fleet %s: on_failure %q: this version only pauses", d.Fleet, d.Rollout.OnFailure)
+	}
+	return o, nil
+}
+
+// engine is one run.
+type engine struct {
+	Options
+	began time.Time
+
+	mu     sync.Mutex
+	result Result
+	held   map[string]hold // claims of this run by VM
+	told   map[string]bool // refusals that were reported
+	gated  map[string]bool // VMs whose gate this run has seen to hold
+	begun  map[string]bool // VMs whose roll was reported
+	doubts []Failure       // calls that failed in the last wave; the next look says whether it matters
+	second map[string]int  // how often a failed call of a VM turned out not to matter
+}
+
+// Run converges the fleet once: look, plan, check, one wave, look again, until nothing is left to do or something
+// stops it. Result says how it ended. The error is not nil when ctx ended (the call in flight was finished, and the
+// next run goes on from there), when the options are wrong, or when plan and check contradict each other, which is a
+// defect of lkv.
+func Run(ctx context.Context, o Options) (Result, error) {
+	e, err := newEngine(o)
+	if err != nil {
+		return Result{Outcome: Broken, Fleet: o.Desired.Fleet}, err
+	}
+	err = e.loop(ctx)
+	e.result.Seconds = o.Clock.Now().Sub(e.began).Seconds()
+	return e.result, err
+}
+
+func newEngine(o Options) (*engine, error) {
+	o, err := o.check()
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, begun: map[string]bool{}, second: map[string]int{}}
+	e.result = Result{Fleet: o.Desired.Fleet, Blocked: []plan.Blocked{}, Failures: []Failure{}, Same: []string{}, Extra: []string{}}
+	return e, nil
+}
+
+func (e *engine) loop(ctx context.Context) error {
+	last, repeats := "", 0
+	for {
+		if e.stop(ctx) {
+			return context.Cause(ctx)
+		}
+		have := e.look(ctx)
+		p := plan.Compute(e.Desired, have, e.Clock.Now())
+		if err := plan.Check(p, have); err != nil {
+			e.result.Outcome = Broken
+			return fmt.Errorf("a defect of lkv, nothing was done: %w", err)
+		}
+		e.report(p)
+		if e.weigh(p); e.ended() {
+			return context.Cause(ctx)
+		}
+		if len(p.Waves) == 0 {
+			e.conclude(p)
+			return nil
+		}
+		if now := signature(p.Waves[0]); now == last {
+			repeats++
+		} else {
+			last, repeats = now, 0
+		}
+		if repeats >= e.Attempts {
+			e.result.Outcome = Broken
+			return fmt.Errorf("reconcile fleet %s: %d times done and nothing changed: %s", e.Desired.Fleet, repeats, last)
+		}
+		e.wave(ctx, p.Waves[0], have)
+		if e.ended() {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// ended tells whether a refusal by the executor or a failure ends the run.
+func (e *engine) ended() bool {
+	switch {
+	case len(e.result.Failures) > 0:
+		e.result.Outcome = Broken
+		e.result.Failures, e.doubts = append(e.result.Failures, e.doubts...), nil
+	case len(e.result.Blocked) > 0:
+		e.result.Outcome = Refused
+		e.result.Failures, e.doubts = append(e.result.Failures, e.doubts...), nil
+	default:
+		return false
+	}
+	return true
+}
+
+// weigh decides about calls that failed, by the look that followed. When the same step is still next, or nothing can
+// be seen, the call has failed. When it is not, somebody changed the VM between our look and our call, or the reply of
+// a call that worked was lost: the new plan knows better.
+func (e *engine) weigh(p plan.Plan) {
+	next := map[string]string{}
+	for _, w := range p.Waves {
+		for _, r := range w.Rolls {
+			if next[r.VM] == "" {
+				next[r.VM] = r.Steps[0].String()
+			}
+		}
+	}
+	blind := slices.ContainsFunc(p.Blocked, func(b plan.Blocked) bool { return b.Code == plan.R15 })
+	for _, f := range e.doubts {
+		e.second[f.VM]++
+		if blind || next[f.VM] == f.Step || e.second[f.VM] > e.Attempts {
+			e.result.Failures = append(e.result.Failures, f)
+		}
+	}
+	e.doubts = nil
+}
+
+// stop tells whether the run must end before its next step, and notes why.
+func (e *engine) stop(ctx context.Context) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var why string
+	switch {
+	case ctx.Err() != nil:
+		why = "interrupted: " + context.Cause(ctx).Error()
+	case e.MaxSteps > 0 && e.result.Mutations >= e.MaxSteps:
+		why = fmt.Sprintf("stopped after %d mutating calls, as asked", e.result.Mutations)
+	case e.MaxDuration > 0 && e.Clock.Now().Sub(e.began) >= e.MaxDuration:
+		why = fmt.Sprintf("stopped after %s, as asked", e.MaxDuration)
+	default:
+		return false
+	}
+	e.result.Outcome, e.result.Why = Pending, why
+	return true
+}
+
+// conclude turns a plan without waves into the result.
+func (e *engine) conclude(p plan.Plan) {
+	e.result.Blocked = append(e.result.Blocked, p.Blocked...)
+	e.result.Same, e.result.Extra = append(e.result.Same, p.Same...), append(e.result.Extra, p.Extra...)
+	e.result.Outcome = Converged
+	for _, b := range p.Blocked {
+		if b.Code != plan.R13 {
+			e.result.Outcome = Refused
+			return
+		}
+		e.result.Outcome, e.result.Why = Pending, b.Reason
+	}
+}
+
+// report tells of every refusal once.
+func (e *engine) report(p plan.Plan) {
+	for _, b := range p.Blocked {
+		key := b.VM + " " + string(b.Code)
+		if e.told[key] {
+			continue
+		}
+		e.told[key] = true
+		e.emit(Event{VM: b.VM, State: Skipped, Code: b.Code, Error: b.Error()})
+	}
+}
+
+func (e *engine) emit(ev Event) {
+	if e.Events == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ev.Time, ev.Fleet = e.Clock.Now(), e.Desired.Fleet
+	e.Events(ev)
+}
+
+func signature(w plan.Wave) string {
+	var b strings.Builder
+	for _, r := range w.Rolls {
+		fmt.Fprintf(&b, "%s: %s; ", r.VM, r.Steps[0])
+	}
+	return b.String()
+}

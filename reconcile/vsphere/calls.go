@@ -1,0 +1,49 @@
+package vsphere
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/vmware/govmomi/vim25/soap"
+)
+
+// kind says what a call may do.
+type kind int
+
+const (
+	unknown kind = iota // not on the list: refused
+	login               // session handling: not repeated by itself
+	reads               // changes nothing outside of the session
+	writes              // changes something; some are checked further by what they carry (gate.go)
+)
+
+// calls is the closed list of what this package may send. Destroy_Task, UnregisterVM, RelocateVM_Task, CloneVM_Task,
+// DeleteVirtualDisk_Task, MoveVirtualDisk_Task, snapshots and everything else are refused by not being here.
+var calls = map[string]kind{
+	"Login": login, "Logout": login, "RetrieveServiceContent": login,
+
+	"RetrievePropertiesEx": reads, "ContinueRetrievePropertiesEx": reads, "RetrieveProperties": reads,
+	"CreateContainerView": reads, "DestroyView": reads, "FindByInventoryPath": reads,
+	"SearchDatastore_Task": reads, "QueryVirtualDiskUuid": reads,
+
+	"MakeDirectory": writes, "CreateDirectory": writes, "CreateFolder": writes,
+	"MoveDatastoreFile_Task": writes, "DeleteDatastoreFile_Task": writes, "CreateVirtualDisk_Task": writes,
+	"CreateVM_Task": writes, "ReconfigVM_Task": writes,
+	"PowerOnVM_Task": writes, "PowerOffVM_Task": writes, "ShutdownGuest": writes,
+}
+
+// method returns the SOAP method of a request body: "Destroy_Task" for *methods.Destroy_TaskBody.
+func method(req soap.HasFault) string {
+	return strings.TrimSuffix(reflect.TypeOf(req).Elem().Name(), "Body")
+}
+
+func changes(req soap.HasFault) bool { return calls[method(req)] != reads }
+
+// bare tells whether a call needs no session.
+func bare(req soap.HasFault) bool { return calls[method(req)] == login }
+
+// empty clears a response body, so that the call can be repeated into it.
+func empty(res soap.HasFault) {
+	v := reflect.ValueOf(res).Elem()
+	v.Set(reflect.Zero(v.Type()))
+}

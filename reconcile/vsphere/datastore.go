@@ -1,0 +1,223 @@
+package vsphere
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// datastore is one datastore of one datacenter.
+type datastore struct {
+	c       *Client
+	dc      *object.Datacenter
+	ref     types.ManagedObjectReference
+	name    string
+	free    int64
+	browser types.ManagedObjectReference
+	hosts   []types.ManagedObjectReference // that mount it, accessible
+	out     string                         // why nothing can be put there; empty when all is well
+	named   bool                           // the fleet names it
+	flat    bool                           // no folders at the root, as on vSAN
+}
+
+// usable leaves out datastores that nothing can be put on. When none is left it says why.
+func usable(list []datastore, err error) ([]datastore, error) {
+	if err != nil {
+		return nil, err
+	}
+	var good []datastore
+	var why []string
+	for _, d := range list {
+		if d.out == "" {
+			good = append(good, d)
+		} else {
+			why = append(why, d.name+" is "+d.out)
+		}
+	}
+	if len(good) == 0 {
+		return nil, fmt.Errorf("no datastore to use: %s", strings.Join(why, ", "))
+	}
+	return good, nil
+}
+
+// describe reads datastores, most free space first.
+func (c *Client) describe(ctx context.Context, dc *object.Datacenter, refs []types.ManagedObjectReference) ([]datastore, error) {
+	var wants []want
+	for _, ref := range refs {
+		wants = append(wants, want{ref, []string{"name", "summary", "browser", "host", "capability"}})
+	}
+	objects, err := c.retrieve(ctx, wants...)
+	if err != nil {
+		return nil, fmt.Errorf("read datastores: %w", err)
+	}
+	var list []datastore
+	for _, o := range objects {
+		sum, _ := get[types.DatastoreSummary](o, "summary")
+		d := datastore{c: c, dc: dc, ref: o.ref, name: text(o, "name"), free: sum.FreeSpace}
+		switch {
+		case !sum.Accessible:
+			d.out = "not accessible"
+		case sum.MaintenanceMode != "" && sum.MaintenanceMode != string(types.DatastoreSummaryMaintenanceModeStateNormal):
+			d.out = "in maintenance mode"
+		}
+		d.browser, _ = get[types.ManagedObjectReference](o, "browser")
+		mounts, _ := get[[]types.DatastoreHostMount](o, "host")
+		for _, m := range mounts {
+			if m.MountInfo.Accessible == nil || *m.MountInfo.Accessible {
+				d.hosts = append(d.hosts, m.Key)
+			}
+		}
+		capability, _ := get[types.DatastoreCapability](o, "capability")
+		d.flat = capability.TopLevelDirectoryCreateSupported != nil && !*capability.TopLevelDirectoryCreateSupported
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b datastore) int { return cmp.Or(cmp.Compare(b.free, a.free), strings.Compare(a.name, b.name)) })
+	return list, nil
+}
+
+// onePath finds the datastore that a datastore path like "[ds] a/b.iso" names, and the rest of the path.
+func (c *Client) onePath(ctx context.Context, dc *object.Datacenter, p string) (datastore, string, error) {
+	var dp object.DatastorePath
+	if !dp.FromString(p) {
+		return datastore{}, "", fmt.Errorf("%q is no datastore path: want \"[datastore] folder/file\"", p)
+	}
+	list, err := usable(c.datastores(ctx, dc, dp.Datastore))
+	if err != nil {
+		return datastore{}, "", err
+	}
+	i := slices.IndexFunc(list, func(d datastore) bool { return d.name == dp.Datastore })
+	if i < 0 {
+		return datastore{}, "", fmt.Errorf("datastore %q not found in %s", dp.Datastore, dc.InventoryPath)
+	}
+	return list[i], dp.Path, nil
+}
+
+// path writes a path on the datastore the way vCenter does.
+func (d datastore) path(p string) string {
+	return (&object.DatastorePath{Datastore: d.name, Path: p}).String()
+}
+
+// file is one file as the datastore browser shows it.
+type file struct {
+	name     string
+	size     int64 // what it takes on the datastore
+	capacity int64 // of a disk, bytes; 0 when the browser does not say
+	changed  time.Time
+	dir      bool
+}
+
+// Name and the rest make file an fs.FileInfo.
+func (f file) Name() string       { return f.name }
+func (f file) Size() int64        { return f.size }
+func (f file) ModTime() time.Time { return f.changed }
+func (f file) IsDir() bool        { return f.dir }
+func (f file) Sys() any           { return nil }
+func (f file) Mode() fs.FileMode {
+	if f.dir {
+		return fs.ModeDir | 0o755
+	}
+	return 0o644
+}
+
+// search lists a folder of the datastore. A folder that is certainly not there is fs.ErrNotExist.
+func (d datastore) search(ctx context.Context, dir, pattern string, query ...types.BaseFileQuery) ([]file, error) {
+	res, err := methods.SearchDatastore_Task(ctx, d.c.vim, &types.SearchDatastore_Task{
+		This: d.browser, DatastorePath: d.path(dir),
+		SearchSpec: &types.HostDatastoreBrowserSearchSpec{
+			Query:        query,
+			Details:      &types.FileQueryFlags{FileType: true, FileSize: true, Modification: true, FileOwner: false},
+			MatchPattern: []string{pattern},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path(dir), err)
+	}
+	info, err := d.c.await(ctx, res.Returnval, nil, taskTime)
+	if isMissing(err) {
+		return nil, fmt.Errorf("list %s: %w", d.path(dir), fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path(dir), err)
+	}
+	found, ok := info.Result.(types.HostDatastoreBrowserSearchResults)
+	if !ok {
+		return nil, fmt.Errorf("list %s: vCenter answered with a %T", d.path(dir), info.Result)
+	}
+	var list []file
+	for _, f := range found.File {
+		in := f.GetFileInfo()
+		one := file{name: in.Path, size: in.FileSize}
+		if in.Modification != nil {
+			one.changed = *in.Modification
+		}
+		switch x := f.(type) {
+		case *types.VmDiskFileInfo:
+			one.capacity = x.CapacityKb << 10
+		case *types.FolderFileInfo:
+			one.dir = true
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// stat looks at one file. The whole folder is listed, because patterns have no way to quote a name.
+func (d datastore) stat(ctx context.Context, p string) (file, error) {
+	list, err := d.search(ctx, path.Dir(p), "*")
+	if err != nil {
+		return file{}, err
+	}
+	for _, f := range list {
+		if f.name == path.Base(p) && !f.dir {
+			return f, nil
+		}
+	}
+	return file{}, fmt.Errorf("%s: %w", d.path(p), fs.ErrNotExist)
+}
+
+// mkdir makes a folder with its parents; one that exists is fine.
+func (d datastore) mkdir(ctx context.Context, dir string) error {
+	dir = path.Clean(dir)
+	if dir == "." {
+		return nil
+	}
+	if top, _, _ := strings.Cut(dir, "/"); d.flat {
+		if err := d.namespace(ctx, top); err != nil {
+			return err
+		}
+		if top == dir {
+			return nil
+		}
+	}
+	dc := d.dc.Reference()
+	_, err := methods.MakeDirectory(ctx, d.c.vim, &types.MakeDirectory{
+		This: *d.c.vim.ServiceContent.FileManager, Name: d.path(dir), Datacenter: &dc, CreateParentDirectories: types.NewBool(true),
+	})
+	if err != nil && !isFault[*types.FileAlreadyExists](err) {
+		return fmt.Errorf("make folder %s: %w", d.path(dir), err)
+	}
+	return nil
+}
+
+// namespace makes a top folder on a datastore that has no plain ones (vSAN, vVol).
+func (d datastore) namespace(ctx context.Context, top string) error {
+	if _, err := d.search(ctx, top, "*"); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	ns := object.NewDatastoreNamespaceManager(d.c.vim)
+	ds := object.NewDatastore(d.c.vim, d.ref)
+	if _, err := ns.CreateDirectory(ctx, ds, top, ""); err != nil && !isFault[*types.FileAlreadyExists](err) {
+		return fmt.Errorf("make top folder %s: %w", d.path(top), err)
+	}
+	return nil
+}

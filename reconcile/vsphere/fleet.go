@@ -1,0 +1,110 @@
+package vsphere
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/lkv-io/lkv/reconcile/plan"
+)
+
+// FleetConfig says how a Fleet tells its own VMs, and what time it is.
+type FleetConfig struct {
+	// OwnerID tells apart fleets of one name that different lkv installations manage in one vCenter. It is written
+	// into new VMs; a VM with another one is foreign. Empty is a value like any other.
+	OwnerID string
+	// Now returns the time. It is needed.
+	Now func() time.Time
+}
+
+// Fleet looks at VMs and changes them. One Fleet serves any number of fleets of one vCenter.
+type Fleet struct {
+	c   *Client
+	cfg FleetConfig
+
+	mu       sync.Mutex
+	known    map[string]types.ManagedObjectReference // VMs of a fleet seen before, by fleet and name
+	strange  map[types.ManagedObjectReference]held   // disks of VMs that are not ours, by what was read when
+	bare     map[string]bool                         // datastores without a disk of a fleet, by fleet and datastore
+	meant    map[[2]string]resolved                  // datastores by datacenter and name
+	wholeKey bool                                    // this vCenter does not show single extraConfig keys
+}
+
+// held is what a VM that is not ours has attached.
+type held struct {
+	version string
+	disks   []plan.Disk
+}
+
+// Fleet returns an observer and executor of fleets on this vCenter.
+func (c *Client) Fleet(cfg FleetConfig) *Fleet {
+	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, strange: map[types.ManagedObjectReference]held{}, bare: map[string]bool{}, meant: map[[2]string]resolved{}}
+}
+
+// Observe takes one complete look, in a number of calls that does not depend on the number of VMs. When anything
+// could not be read, Problem says so and nothing else is to be believed.
+func (f *Fleet) Observe(ctx context.Context, desired plan.Desired) (plan.Observed, error) {
+	var err error
+	for range 3 { // a VM or task that goes away between two reads makes the second fail
+		var all sight
+		if all, err = f.look(ctx, desired); err == nil {
+			return all.observed(), nil
+		}
+		if !isFault[*types.ManagedObjectNotFound](err) {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return plan.Observed{Problem: err.Error()}, context.Cause(ctx)
+	}
+	return plan.Observed{Problem: err.Error()}, nil
+}
+
+// Execute carries out one step: it reads the VM afresh, returns at once when the step is done, checks that the change
+// is allowed, and makes it. A refusal is a plan.Blocked; ErrChanged asks for another look.
+func (f *Fleet) Execute(ctx context.Context, step plan.Step, desired plan.Desired) error {
+	err := f.execute(ctx, step, desired)
+	if err == nil {
+		return nil
+	}
+	err = refusal(step.VM(), err)
+	var blocked plan.Blocked
+	if errors.As(err, &blocked) {
+		return blocked
+	}
+	return err
+}
+
+func (f *Fleet) execute(ctx context.Context, step plan.Step, desired plan.Desired) error {
+	switch s := step.(type) {
+	case plan.CreateDisk:
+		return f.createDisk(ctx, s, desired)
+	case plan.CreateVM:
+		return f.createVM(ctx, s, desired)
+	case plan.AwaitTask:
+		return f.awaitTask(ctx, s, desired)
+	case plan.AttachDisk:
+		return f.attachDisk(ctx, s, desired)
+	case plan.Claim:
+		return f.claim(ctx, s, desired)
+	case plan.Release:
+		return f.release(ctx, s, desired)
+	case plan.Fail:
+		return f.fail(ctx, s, desired)
+	case plan.Unblock:
+		return f.unblock(ctx, s, desired)
+	case plan.Shutdown:
+		return f.shutdown(ctx, s, desired)
+	case plan.InsertISO:
+		return f.insertISO(ctx, s, desired)
+	case plan.Resize:
+		return f.resize(ctx, s, desired)
+	case plan.PowerOn:
+		return f.powerOn(ctx, s, desired)
+	}
+	return fmt.Errorf("%T is no step for vCenter", step)
+}

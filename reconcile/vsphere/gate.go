@@ -1,0 +1,206 @@
+package vsphere
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/lkv-io/lkv/reconcile/plan"
+)
+
+// ForbiddenError says that a call was not sent, because it could touch a data disk or is none that lkv makes (D1).
+// It is always a bug in lkv, never a state of vCenter.
+type ForbiddenError struct {
+	Call string // SOAP method or HTTP method
+	Why  string
+}
+
+// Error implements error.
+func (e *ForbiddenError) Error() string {
+	return fmt.Sprintf("%s was not sent: %s (a bug in lkv; nothing was changed)", e.Call, e.Why)
+}
+
+// gate is the filter on the wire. It stands between this whole package and the session, so that a mistake in any
+// step, or in govmomi, ends here instead of in vCenter.
+type gate struct {
+	next  soap.RoundTripper
+	trace func(method string, mutating bool)
+
+	mu      sync.Mutex
+	permits map[string]bool // disk files that CreateDisk has just proved not to exist, each good for one call
+}
+
+// RoundTrip implements soap.RoundTripper.
+func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
+	name := method(req)
+	k := calls[name]
+	if k == unknown {
+		return &ForbiddenError{name, "it is not among the calls lkv makes"}
+	}
+	if why := g.refuse(req); why != "" {
+		return &ForbiddenError{name, why}
+	}
+	if g.trace != nil && k != login {
+		g.trace(name, k == writes)
+	}
+	return g.next.RoundTrip(ctx, req, res)
+}
+
+// permit allows the one creation of a disk file.
+func (g *gate) permit(dc types.ManagedObjectReference, file string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.permits[dc.Value+file] = true
+}
+
+func (g *gate) refuse(req soap.HasFault) string {
+	switch b := req.(type) {
+	case *methods.DeleteDatastoreFile_TaskBody:
+		if !temporary(b.Req.Name) {
+			return fmt.Sprintf("%s is no unfinished upload of lkv", b.Req.Name)
+		}
+	case *methods.MoveDatastoreFile_TaskBody:
+		return refuseMove(b.Req)
+	case *methods.CreateVirtualDisk_TaskBody:
+		return g.refuseCreate(b.Req)
+	case *methods.CreateVM_TaskBody:
+		return cmp.Or(refuseExtra(b.Req.Config.ExtraConfig), refuseDevices(b.Req.Config.DeviceChange, true))
+	case *methods.ReconfigVM_TaskBody:
+		return refuseReconfig(&b.Req.Spec)
+	}
+	return ""
+}
+
+// refuseMove lets through only a finished upload that gets its final name, and overwriting only for small files.
+func refuseMove(r *types.MoveDatastoreFile_Task) string {
+	if !temporary(r.SourceName) || temporary(r.DestinationName) {
+		return fmt.Sprintf("%s is no finished upload of lkv", r.SourceName)
+	}
+	if r.Force != nil && *r.Force && path.Ext(r.DestinationName) != ".json" {
+		return fmt.Sprintf("it would overwrite %s", r.DestinationName)
+	}
+	return ""
+}
+
+func (g *gate) refuseCreate(r *types.CreateVirtualDisk_Task) string {
+	_, rest, _ := strings.Cut(r.Name, "] ")
+	if !strings.HasPrefix(rest, plan.DiskFolder+"/") || strings.Contains(rest, "..") {
+		return fmt.Sprintf("%s does not lie under %s/", r.Name, plan.DiskFolder)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := ""
+	if r.Datacenter != nil {
+		key = r.Datacenter.Value + r.Name
+	}
+	if !g.permits[key] {
+		return fmt.Sprintf("nobody proved that %s never existed (D7)", r.Name)
+	}
+	delete(g.permits, key)
+	return ""
+}
+
+func refuseReconfig(s *types.VirtualMachineConfigSpec) string {
+	switch {
+	case s.ChangeVersion == "":
+		return "it carries no changeVersion, so it could overwrite what somebody else did meanwhile"
+	case s.Files != nil || len(s.VmProfile) > 0 || s.Crypto != nil:
+		return "it would move files, encrypt them or change a storage policy"
+	case s.Flags != nil:
+		return "it would change what a power off does to disks"
+	}
+	return cmp.Or(refuseExtra(s.ExtraConfig), refuseDevices(s.DeviceChange, false))
+}
+
+// diskKey are keys of extraConfig that say in the words of a .vmx file which disks a VM has, how they are written to
+// and locked, and what a power off does to them. Case does not count.
+var diskKey = regexp.MustCompile(`(?i)^(?:(?:scsi|sata|ide|nvme|nvdimm)[0-9]|disk\.|snapshot\.)`)
+
+func refuseExtra(list []types.BaseOptionValue) string {
+	for _, o := range list {
+		if k := o.GetOptionValue().Key; k != uuidKey && diskKey.MatchString(k) {
+			return fmt.Sprintf("the key %s is about disks", k)
+		}
+	}
+	return ""
+}
+
+// refuseDevices lets no file operation through, whatever the device, no removal, and no edit but a CD-ROM's.
+func refuseDevices(list []types.BaseVirtualDeviceConfigSpec, create bool) string {
+	for _, c := range list {
+		d := c.GetVirtualDeviceConfigSpec()
+		disk, isDisk := d.Device.(*types.VirtualDisk)
+		_, cd := d.Device.(*types.VirtualCdrom)
+		switch {
+		case d.FileOperation != "":
+			return fmt.Sprintf("file operation %q on a %T", d.FileOperation, d.Device)
+		case d.Operation == types.VirtualDeviceConfigSpecOperationRemove:
+			return fmt.Sprintf("it would remove a %T", d.Device)
+		case len(d.Profile) > 0 || d.Backing != nil:
+			return fmt.Sprintf("it would change the policy or the files of a %T", d.Device)
+		case isDisk && create:
+			return "a new VM gets its data disks afterwards, one by one"
+		case d.Operation != types.VirtualDeviceConfigSpecOperationAdd && (!cd || d.Operation != types.VirtualDeviceConfigSpecOperationEdit):
+			return fmt.Sprintf("it would change an attached %T", d.Device)
+		case isDisk:
+			if why := refuseAttach(disk); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
+// refuseAttach lets through only a whole disk file, for one VM, in a mode that keeps what is written (D4).
+func refuseAttach(d *types.VirtualDisk) string {
+	b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	switch {
+	case !ok || b.FileName == "" || b.Parent != nil:
+		return "it would attach something else than a whole disk file"
+	case b.DiskMode != plan.DiskMode || b.Sharing != "" && b.Sharing != string(types.VirtualDiskSharingSharingNone):
+		return fmt.Sprintf("it would attach a disk with mode %q, sharing %q", b.DiskMode, b.Sharing)
+	}
+	return ""
+}
+
+// part is what the name of an unfinished upload of package push ends with: who pushes, and a nonce. No disk's name
+// can end so.
+var part = regexp.MustCompile(`\.lkv-part-[0-9a-f]{8}-[0-9a-f]+$`)
+
+func temporary(p string) bool { return part.MatchString(p) }
+
+// folderGate watches datastore access over HTTP: a PUT replaces what lies under the name, so only temporary names
+// are ever written, and nothing is deleted that way.
+type folderGate struct {
+	next  http.RoundTripper
+	trace func(method string, mutating bool)
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g *folderGate) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.HasPrefix(r.URL.Path, "/folder/") {
+		return g.next.RoundTrip(r)
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodPut:
+		if !temporary(r.URL.Path) {
+			return nil, &ForbiddenError{r.Method, r.URL.Path + " is no temporary name of lkv"}
+		}
+		if g.trace != nil {
+			g.trace(r.Method, true)
+		}
+	default:
+		return nil, &ForbiddenError{r.Method, "lkv only reads and uploads datastore files"}
+	}
+	return g.next.RoundTrip(r)
+}

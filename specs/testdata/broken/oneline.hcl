@@ -1,0 +1,1 @@
+image "worker" { linuxkit = ["a.yml"] arch = "amd64" }

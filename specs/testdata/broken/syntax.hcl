@@ -1,0 +1,3 @@
+image "worker" {
+  linuxkit = ["worker.yml"
+}

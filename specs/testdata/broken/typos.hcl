@@ -1,0 +1,7 @@
+image "worker" {
+  linuxkit = ["worker.yml"]
+  compres  = "best"
+  presist "/var/lib/docker" {}
+}
+flet "workers" {
+}

@@ -1,0 +1,3 @@
+image "a" {
+  linuxkit = ["a.yml"]
+}
