@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,17 +18,17 @@ import (
 // TestRun publishes at once, on a change, after a minute without one, and again after a failure.
 func TestRun(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
-	write := func(s string) {
-		if err := os.WriteFile(file, []byte(s), 0o644); err != nil {
+	write := func(s string) { // whole or not at all, as the guest writes it
+		if err := errors.Join(os.WriteFile(file+".next", []byte(s), 0o644), os.Rename(file+".next", file)); err != nil {
 			t.Error(err)
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
 		var log strings.Builder
-		fail := false
+		var fail atomic.Bool
 		p := Publisher{File: file, Log: &log, Set: func(key, value string) error {
-			if fail {
+			if fail.Load() {
 				return errors.New("no channel")
 			}
 			got = append(got, key+" "+value)
@@ -36,15 +37,15 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- p.Run(ctx) }()
-		time.Sleep(3 * time.Second) // no file yet
+		time.Sleep(Look/2 + 3*time.Second) // no file yet; from here on never at the moment of a look
 		write("one")
 		time.Sleep(30 * time.Second)
 		write("two")
 		time.Sleep(Again + 5*time.Second)
-		fail = true
+		fail.Store(true)
 		write("three")
 		time.Sleep(3 * time.Second)
-		fail = false
+		fail.Store(false)
 		time.Sleep(3 * time.Second)
 		cancel()
 		if err := <-done; err != nil {
