@@ -28,6 +28,36 @@ type Manifest struct {
 	Persist    []Persist   `json:"persist"`    // data disks this image would mount, in order
 	Components []Component `json:"components"` // every image that went in, in boot order
 	Segments   []Segment   `json:"segments"`   // the initrd's segments, in file order
+	Root       *File       `json:"root,omitempty"`        // the squashfs of rootfs "squashfs" and "cd"
+	SecureBoot *SecureBoot `json:"secure_boot,omitempty"` // set when the ISO boots with UEFI Secure Boot
+	Files      []Named     `json:"files,omitempty"`       // what lies beside the ISO and describes it
+	Dropped    []Dropped   `json:"dropped,omitempty"`     // what the images have and the root file system cannot keep
+}
+
+// Chains of trust an ISO can boot with when Secure Boot is on.
+const (
+	ChainKey  = "key"  // signed with the user's own key; the VM's firmware must know Certificate
+	ChainShim = "shim" // Microsoft-signed shim, Debian-signed GRUB and kernel
+)
+
+// SecureBoot says why firmware with Secure Boot starts the ISO.
+type SecureBoot struct {
+	Chain       string `json:"chain"`                 // ChainKey or ChainShim
+	Certificate []byte `json:"certificate,omitempty"` // DER, base64 in JSON; ChainKey only
+}
+
+// Named is one file beside the ISO. Kind is "spdx", "cyclonedx", "provenance", "kernel", "initrd" or "uki".
+type Named struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"` // file name, no directory
+	File
+}
+
+// Dropped is a file attribute of an image that the root file system has no place for.
+type Dropped struct {
+	Component string `json:"component"`
+	Path      string `json:"path"`
+	XAttr     string `json:"xattr"` // for example "security.capability"
 }
 
 // File is a file's content address. Size is in bytes; SHA256 is 64 lower-case hex digits.

@@ -1,0 +1,28 @@
+// Package rootdesc is what lkv build tells the first program of the guest about the root file system, when that is
+// not the unpacked initrd itself: where the squashfs lies and what the kernel needs to mount it.
+package rootdesc
+
+// Paths in the early initrd.
+const (
+	Path     = "/.lkv/root.json"     // JSON of Root; without it the initrd is the root file system
+	Squashfs = "/.lkv/root.squashfs" // the root file system of ModeSquashfs
+)
+
+// OnMedium is the path of the squashfs on the ISO of ModeCD, without a leading slash.
+const OnMedium = "lkv/root.squashfs"
+
+// Modes of Root.
+const (
+	ModeSquashfs = "squashfs" // the squashfs is a file of the initrd
+	ModeCD       = "cd"       // it is a file of the ISO, which stays in use
+)
+
+// Root describes the root file system.
+type Root struct {
+	Mode    string   `json:"mode"`
+	Volume  string   `json:"volume,omitempty"` // ModeCD: volume ID of the medium it lies on
+	SHA256  string   `json:"sha256"`           // of the squashfs, 64 lower-case hex digits
+	Size    int64    `json:"size"`             // of the squashfs, bytes
+	Modules []string `json:"modules"`          // absolute paths of kernel modules in the initrd, in the order to load them
+	Init    string   `json:"init"`             // program of the root file system that becomes PID 1, for example "/sbin/init"
+}
