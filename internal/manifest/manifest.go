@@ -15,19 +15,19 @@ const Format = 1
 // Manifest describes one ISO: what is in it, what it needs to boot, and which data disks it would mount.
 type Manifest struct {
 	Format     int         `json:"format"`
-	Image      string      `json:"image"`      // name of the image block in the HCL
-	ID         string      `json:"id"`         // "sha256:…" over segments, kernel and command line; the guest reports it after boot
-	ISO        File        `json:"iso"`        // the ISO file itself
-	Arch       string      `json:"arch"`       // Go architecture name, for example "amd64"
-	Boot       []string    `json:"boot"`       // firmware it boots with: "bios", "uefi"
-	Rootfs     string      `json:"rootfs"`     // "initrd", "squashfs" or "cd"
-	Cmdline    string      `json:"cmdline"`    // kernel command line
-	Kernel     string      `json:"kernel"`     // kernel release, for example "6.12.48+deb13-amd64"; empty when unknown
-	Engine     string      `json:"engine"`     // Docker Engine version when a component says so, else empty
-	RAM        RAM         `json:"ram"`        // what the boot needs
-	Persist    []Persist   `json:"persist"`    // data disks this image would mount, in order
-	Components []Component `json:"components"` // every image that went in, in boot order
-	Segments   []Segment   `json:"segments"`   // the initrd's segments, in file order
+	Image      string      `json:"image"`                 // name of the image block in the HCL
+	ID         string      `json:"id"`                    // "sha256:…" over segments, kernel and command line; the guest reports it after boot
+	ISO        File        `json:"iso"`                   // the ISO file itself
+	Arch       string      `json:"arch"`                  // Go architecture name, for example "amd64"
+	Boot       []string    `json:"boot"`                  // firmware it boots with: "bios", "uefi"
+	Rootfs     string      `json:"rootfs"`                // "initrd", "squashfs" or "cd"
+	Cmdline    string      `json:"cmdline"`               // kernel command line
+	Kernel     string      `json:"kernel"`                // kernel release, for example "6.12.48+deb13-amd64"; empty when unknown
+	Engine     string      `json:"engine"`                // Docker Engine version when a component says so, else empty
+	RAM        RAM         `json:"ram"`                   // what the boot needs
+	Persist    []Persist   `json:"persist"`               // data disks this image would mount, in order
+	Components []Component `json:"components"`            // every image that went in, in boot order
+	Segments   []Segment   `json:"segments"`              // the initrd's segments, in file order
 	Root       *File       `json:"root,omitempty"`        // the squashfs of rootfs "squashfs" and "cd"
 	SecureBoot *SecureBoot `json:"secure_boot,omitempty"` // set when the ISO boots with UEFI Secure Boot
 	Files      []Named     `json:"files,omitempty"`       // what lies beside the ISO and describes it
