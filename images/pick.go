@@ -65,34 +65,15 @@ func (c choice) in(ctx context.Context, doc document, above []document, have *[]
 		return found{}, fmt.Errorf("%w: indexes are nested more than %d deep", ErrFormat, maxNesting)
 	}
 	path := append(slices.Clone(above), doc)
-	best, at := -1, v1.Descriptor{}
-	var nested, unnamed []v1.Descriptor
-	for _, d := range doc.index.Manifests {
-		switch {
-		case d.Annotations[referenceType] != "" || d.MediaType == types.DockerManifestSchema1 || d.MediaType == types.DockerManifestSchema1Signed:
-		case d.MediaType.IsIndex():
-			nested = append(nested, d)
-		case c.pin != (v1.Hash{}):
-			if d.Digest == c.pin {
-				best, at = 0, d
-			}
-		case d.Platform == nil:
-			unnamed = append(unnamed, d)
-		case d.Platform.OS != "unknown":
-			*have = append(*have, d.Platform.String())
-			if r := rank(*d.Platform, c.platform); r >= 0 && (best < 0 || r < best) {
-				best, at = r, d
-			}
-		}
-	}
-	if best >= 0 {
+	at, ok, rest := c.best(doc.index, have)
+	if ok {
 		img, err := c.get(ctx, at.Digest)
 		if err == nil && img.image == nil {
 			err = fmt.Errorf("%w: %s should be an image and is an index", ErrFormat, at.Digest)
 		}
 		return found{img, path}, err
 	}
-	for _, d := range append(nested, unnamed...) {
+	for _, d := range rest {
 		next, err := c.get(ctx, d.Digest)
 		if err != nil {
 			return found{}, err
@@ -108,6 +89,32 @@ func (c choice) in(ctx context.Context, doc document, above []document, have *[]
 		}
 	}
 	return found{}, errNone
+}
+
+// best returns the entry to take, and those to look into when there is none: nested indexes, then images without a
+// platform. Attestations and what is for an unknown platform are no images.
+func (c choice) best(index *v1.IndexManifest, have *[]string) (at v1.Descriptor, ok bool, rest []v1.Descriptor) {
+	lowest := -1
+	var unnamed []v1.Descriptor
+	for _, d := range index.Manifests {
+		switch {
+		case d.Annotations[referenceType] != "" || d.MediaType == types.DockerManifestSchema1 || d.MediaType == types.DockerManifestSchema1Signed:
+		case d.MediaType.IsIndex():
+			rest = append(rest, d)
+		case c.pin != (v1.Hash{}):
+			if d.Digest == c.pin {
+				lowest, at = 0, d
+			}
+		case d.Platform == nil:
+			unnamed = append(unnamed, d)
+		case d.Platform.OS != "unknown":
+			*have = append(*have, d.Platform.String())
+			if r := rank(*d.Platform, c.platform); r >= 0 && (lowest < 0 || r < lowest) {
+				lowest, at = r, d
+			}
+		}
+	}
+	return at, lowest >= 0, append(rest, unnamed...)
 }
 
 // rank says how well an image for have runs on want: 0 is best, negative is not at all. A 32-bit ARM runs what
