@@ -349,7 +349,8 @@ func TestCDRoot(t *testing.T) {
 	}{
 		{"AHCI", qemu.Config{ISO: right}, "sr0"},
 		{"IDE", qemu.Config{ISO: right, Machine: "pc"}, "sr0"},
-		{"right one second, as a disk", qemu.Config{ISO: wrong, Disks: []qemu.Disk{{Path: right}}}, "sda"},
+		{"USB stick", qemu.Config{Disks: []qemu.Disk{{Path: right, Controller: "usb", Boot: true, Snapshot: true}}}, "sda"},
+		{"disk beside a wrong CD", qemu.Config{ISO: wrong, Disks: []qemu.Disk{{Path: right, Controller: "virtio", Snapshot: true}}}, "vda"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.Name, c.MemoryMiB = "cd", 256
