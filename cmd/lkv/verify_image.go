@@ -159,12 +159,12 @@ func (v *verification) add(path, what, detail string, err error) {
 	case err != nil:
 		c.Result, c.Detail = checkBad, err.Error()
 	}
-	c.File, c.Detail = strings.Map(visible, c.File), strings.Map(visible, c.Detail)
+	c.File, c.Detail = strings.Map(printable, c.File), strings.Map(printable, c.Detail)
 	v.Checks = append(v.Checks, c)
 }
 
-// visible keeps what an unverified manifest says from steering the terminal.
-func visible(r rune) rune {
+// printable keeps what an unverified manifest says from steering the terminal.
+func printable(r rune) rune {
 	if unicode.IsPrint(r) {
 		return r
 	}
