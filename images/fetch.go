@@ -44,7 +44,11 @@ func (s *Source) fetched(ctx context.Context, w want) (v1.Image, v1.Hash, error)
 			break
 		}
 	}
-	return nil, v1.Hash{}, fmt.Errorf("fetch image %s: %w", w.ref, errors.Join(errs...))
+	err = errors.Join(errs...)
+	if errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("%w: run lkv lock --update %s", err, w.ref)
+	}
+	return nil, v1.Hash{}, fmt.Errorf("fetch image %s: %w", w.ref, err)
 }
 
 // fetchFrom brings an image from one place. Blobs are complete and verified before the index names the image, and

@@ -75,7 +75,7 @@ func (s *Source) Image(ctx context.Context, ref string) (v1.Image, v1.Hash, erro
 		return nil, v1.Hash{}, err
 	}
 	if s.Locked && !w.pinned() {
-		return nil, v1.Hash{}, fmt.Errorf("image %s for %s: %w: it is not pinned (lkv lock)", ref, s.Platform, ErrLocked)
+		return nil, v1.Hash{}, fmt.Errorf("image %s for %s: %w: it is not pinned: run lkv lock", ref, s.Platform, ErrLocked)
 	}
 	img, h, err := s.cached(w)
 	if err == nil && img != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/lkv-io/lkv/build"
-	"github.com/lkv-io/lkv/images"
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/specs"
 )
@@ -147,9 +146,6 @@ func buildError(err error, in build.Input, at specs.Pos) error {
 	var faults build.Problems
 	if errors.As(err, &faults) {
 		return &specs.Error{Problems: yamlProblems(err, in, at)}
-	}
-	if errors.Is(err, images.ErrLocked) {
-		return fmt.Errorf("build %s: %w: run lkv lock", in.Name, err)
 	}
 	return fmt.Errorf("build %s: %w", in.Name, err)
 }
