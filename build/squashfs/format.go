@@ -55,7 +55,7 @@ const (
 
 // Limits of the kernel that this package keeps when it writes and insists on when it reads.
 const (
-	maxName      = 256     // bytes of one name, as squashfs knows them
+	maxName      = 255     // bytes of one name; the format has room for 256, no program for its listing
 	maxPath      = 4095    // bytes of a path or of a symbolic link's target
 	maxXAttrName = 255     // bytes with the prefix
 	maxXAttr     = 1 << 16 // bytes of one value

@@ -9,8 +9,21 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// DefaultBlockSize is how much of a file is compressed at once, in bytes.
-const DefaultBlockSize = 256 << 10
+// DefaultBlockSize is how much of a file is compressed at once, in bytes. Tried on a Docker host with its kernel
+// modules (273 MB, 620 files); size against 128 KiB at the same level, CPU time against fastest at 128 KiB, and the
+// time the kernel takes for one page somewhere in a file:
+//
+//	           fastest        default        best           random page
+//	128 KiB    1.000  1.0     1.000  1.1     1.000  9.0     1.0
+//	256 KiB    0.982  0.9     0.984  1.2     0.981  8.8     1.1
+//	512 KiB    0.971  0.8     0.971  1.2     0.965  9.3     1.8
+//	1 MiB      0.963  0.8     0.962  1.1     0.951  9.4     2.8
+//
+// Reading whole files takes the same time with all. With 512 KiB, fastest is 1.04 and best 0.93 of default; default
+// is 1.006 of the gzip -6 cpio of the same tree. mksquashfs at zstd 15 and 256 KiB makes 0.87 of that in 17 times
+// the CPU time. Keeping the tails of big files out of fragments changes the size by less than 0.2 %, so that
+// there is one rule for all files. Equal files are 0.1 % of that tree: they are not looked for.
+const DefaultBlockSize = 512 << 10
 
 // PackOptions say how contents are compressed. Workers changes the speed, never the bytes.
 type PackOptions struct {

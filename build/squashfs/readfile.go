@@ -44,7 +44,7 @@ func (c *content) Read(p []byte) (int, error) {
 func (c *content) fill() error {
 	want := int(min(c.left, int64(c.q.s.BlockSize)))
 	if c.buf == nil {
-		c.buf = make([]byte, 0, c.q.s.BlockSize)
+		c.buf = make([]byte, 0, want) // no later block is longer
 	}
 	if c.blocks == 0 {
 		return c.tail(want)
