@@ -125,3 +125,23 @@ func TestFATOracles(t *testing.T) {
 		}
 	}
 }
+
+// TestPartitionOracles checks MBR and GPT, with a unified kernel image and with GRUB.
+func TestPartitionOracles(t *testing.T) {
+	for name, o := range map[string]Options{"uki": sample(), "grub": grubOptions()} {
+		f, l := build(t, o, noise(8, 3<<20), 1<<20)
+		image := save(t, "x.iso", f.b)
+		if out := run(t, "fdisk", "sfdisk", "--verify", image); !strings.Contains(out, "No errors detected") {
+			t.Errorf("%s: sfdisk says\n%s", name, out)
+		}
+		report := run(t, "xorriso", "xorriso", "-indev", image, "-report_el_torito", "plain", "-report_system_area", "plain")
+		for _, want := range []string{"El Torito img path :   2  /boot/efi.img", "GPT partition path :   1  /boot/efi.img", "isohybrid-suitable"} {
+			if !strings.Contains(report, want) {
+				t.Errorf("%s: report lacks %q:\n%s", name, want, report)
+			}
+		}
+		if l.Size%sector != 0 || l.Size != int64(len(f.b)) {
+			t.Errorf("%s: %d bytes, layout says %d", name, len(f.b), l.Size)
+		}
+	}
+}
