@@ -29,6 +29,15 @@ func (b blobs) has(h v1.Hash, size int64) bool {
 	return err == nil && st.Mode().IsRegular() && (size < 0 || st.Size() == size)
 }
 
+// size returns a stored blob's size, bytes.
+func (b blobs) size(h v1.Hash) (int64, error) {
+	st, err := os.Stat(b.path(h))
+	if err != nil {
+		return 0, fmt.Errorf("blob %s: %w", h, err)
+	}
+	return st.Size(), nil
+}
+
 // open returns the blob; reading it to the end fails with ErrDamaged when it isn't what h and size say. The
 // blob is then removed, so that the next run gets it anew.
 func (b blobs) open(h v1.Hash, size int64) (io.ReadCloser, error) {

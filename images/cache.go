@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
 )
 
 // Annotations of an entry in the cache's index.
@@ -35,6 +37,7 @@ type Entry struct {
 	Digest   v1.Hash     `json:"digest"`   // of the image's manifest
 	Index    v1.Hash     `json:"index"`    // of the index it was picked from; zero when there was none
 	Size     int64       `json:"size"`     // config and layers, bytes
+	Used     time.Time   `json:"used"`     // when it was last used or stored
 }
 
 // OpenCache opens the cache in dir and makes an empty one where there is none.
@@ -66,14 +69,14 @@ func (c *Cache) Put(ctx context.Context, ref string, img v1.Image) (v1.Hash, err
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	h, err := c.put(ctx, canonical, img, v1.Hash{})
+	h, err := c.put(ctx, canonical, img)
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
 	}
 	return h, nil
 }
 
-func (c *Cache) put(ctx context.Context, canonical string, img v1.Image, index v1.Hash) (v1.Hash, error) {
+func (c *Cache) put(ctx context.Context, canonical string, img v1.Image) (v1.Hash, error) {
 	unlock, err := c.lock(ctx, blobsLock, shared)
 	if err != nil {
 		return v1.Hash{}, err
@@ -82,32 +85,20 @@ func (c *Cache) put(ctx context.Context, canonical string, img v1.Image, index v
 	if err := c.store(ctx, img); err != nil {
 		return v1.Hash{}, err
 	}
-	desc, err := describe(img, canonical, index)
-	if err != nil {
-		return v1.Hash{}, err
-	}
-	return desc.Digest, c.update(ctx, func(m *v1.IndexManifest) {
-		m.Manifests = slices.DeleteFunc(m.Manifests, func(d v1.Descriptor) bool {
-			return d.Annotations[refName] == canonical && samePlatform(d.Platform, desc.Platform)
-		})
-		m.Manifests = append(m.Manifests, desc)
-	})
-}
-
-// describe makes the index entry of img.
-func describe(img v1.Image, canonical string, index v1.Hash) (v1.Descriptor, error) {
 	raw, err := img.RawManifest()
 	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read manifest: %w", err)
-	}
-	mt, err := img.MediaType()
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read media type: %w", err)
+		return v1.Hash{}, fmt.Errorf("read manifest: %w", err)
 	}
 	cf, err := img.ConfigFile()
 	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read config: %w", err)
+		return v1.Hash{}, fmt.Errorf("read config: %w", err)
 	}
+	h := digestOf(raw)
+	return h, c.record(ctx, Entry{Ref: canonical, Platform: platformOf(cf), Digest: h})
+}
+
+// platformOf is what a config says, linux/amd64 where it says nothing.
+func platformOf(cf *v1.ConfigFile) v1.Platform {
 	p := v1.Platform{OS: cf.OS, Architecture: cf.Architecture, Variant: cf.Variant}
 	if p.OS == "" {
 		p.OS = "linux"
@@ -115,11 +106,39 @@ func describe(img v1.Image, canonical string, index v1.Hash) (v1.Descriptor, err
 	if p.Architecture == "" {
 		p.Architecture = "amd64"
 	}
-	ann := map[string]string{refName: canonical}
-	if index != (v1.Hash{}) {
-		ann[fromIndex] = index.String()
+	return p
+}
+
+// record puts an image whose blobs are stored into the index, in place of what had its reference and platform.
+func (c *Cache) record(ctx context.Context, e Entry) error {
+	doc, err := c.document(e.Digest)
+	if err != nil {
+		return err
 	}
-	return v1.Descriptor{MediaType: mt, Size: int64(len(raw)), Digest: digestOf(raw), Platform: &p, Annotations: ann}, nil
+	if err := c.used(e.Digest); err != nil {
+		return err
+	}
+	ann := map[string]string{refName: e.Ref}
+	if e.Index != (v1.Hash{}) {
+		ann[fromIndex] = e.Index.String()
+	}
+	desc := v1.Descriptor{MediaType: doc.mediaType, Size: int64(len(doc.raw)), Digest: e.Digest, Platform: &e.Platform, Annotations: ann}
+	return c.update(ctx, func(m *v1.IndexManifest) {
+		m.Manifests = slices.DeleteFunc(m.Manifests, func(d v1.Descriptor) bool {
+			return d.Annotations[refName] == e.Ref && samePlatform(d.Platform, desc.Platform)
+		})
+		m.Manifests = append(m.Manifests, desc)
+	})
+}
+
+// used notes that an image is used now. The time is the kernel's, on the file of the manifest.
+func (c *Cache) used(h v1.Hash) error {
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, c.blobs.path(h), now, 0)
+	if err != nil && !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("note the use of image %s: %w", h, err)
+	}
+	return nil // a cache that may only be read is no reason not to read it
 }
 
 // Find returns the image stored under ref for the platform. ok is false when there is none.
@@ -151,6 +170,9 @@ func (c *Cache) List() ([]Entry, error) {
 	for _, d := range m.Manifests {
 		e := entryOf(d)
 		e.Size = c.weigh(d.Digest)
+		if st, err := os.Stat(c.blobs.path(d.Digest)); err == nil {
+			e.Used = st.ModTime().UTC()
+		}
 		if e.Ref != "" {
 			out = append(out, e)
 		}

@@ -54,7 +54,7 @@ func TestTwoProcesses(t *testing.T) {
 		})
 	}
 	for range 20 {
-		if _, err := c.Prune(context.Background(), func(Entry) bool { return true }); err != nil {
+		if _, err := c.Prune(context.Background(), func(Entry) bool { return true }, false); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -111,9 +111,9 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	keepB := func(e Entry) bool { return e.Ref == "docker.io/x/b:1" }
-	freed, err := c.Prune(ctx, keepB)
-	if err != nil || freed < 2048 {
-		t.Fatalf("freed %d, %v", freed, err)
+	freed, err := c.Prune(ctx, keepB, false)
+	if err != nil || freed.Bytes < 2048 {
+		t.Fatalf("freed %+v, %v", freed, err)
 	}
 	list, err := c.List()
 	if err != nil || len(list) != 1 || list[0].Ref != "docker.io/x/b:1" {
@@ -129,8 +129,8 @@ func TestPrune(t *testing.T) {
 	if c.blobs.has(digest(t, other), -1) {
 		t.Error("a blob nothing refers to is still there")
 	}
-	if freed, err := c.Prune(ctx, keepB); err != nil || freed != 0 {
-		t.Errorf("second time: %d, %v", freed, err)
+	if freed, err := c.Prune(ctx, keepB, false); err != nil || freed.Bytes != 0 {
+		t.Errorf("second time: %+v, %v", freed, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -14,6 +15,10 @@ func explain(err error, r name.Reference) error {
 	host := r.Context().RegistryStr()
 	if host == name.DefaultRegistry {
 		host = "docker.io"
+	}
+	err = redact(err)
+	if errors.Is(err, ErrFormat) || errors.Is(err, ErrOffline) {
+		return err // said all there is to say
 	}
 	var te *transport.Error
 	if !errors.As(err, &te) {
@@ -28,4 +33,16 @@ func explain(err error, r name.Reference) error {
 		return fmt.Errorf("registry %s limits the rate of pulls; log in (docker login %s) or wait: %w", host, host, err)
 	}
 	return fmt.Errorf("ask registry %s: %w", host, err)
+}
+
+// redact takes the query out of an address in an error: storage behind a registry signs its addresses there.
+func redact(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		if u, bad := url.Parse(ue.URL); bad == nil && u.RawQuery != "" {
+			u.RawQuery, u.User = "…", nil
+			return &url.Error{Op: ue.Op, URL: u.String(), Err: ue.Err}
+		}
+	}
+	return err
 }

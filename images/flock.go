@@ -27,19 +27,23 @@ func (c *Cache) lock(ctx context.Context, name string, how int) (unlock func(), 
 	if err != nil {
 		return nil, fmt.Errorf("lock image cache: %w", err)
 	}
+	if err := flock(ctx, f, how); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("wait for the lock of the image cache %s: %w", c.dir, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// flock waits for a lock on an open file until ctx is done. Closing the file releases it.
+func flock(ctx context.Context, f *os.File, how int) error {
 	for {
 		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			_ = f.Close()
-			return nil, fmt.Errorf("lock image cache: %w", err)
+		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			_ = f.Close()
-			return nil, fmt.Errorf("wait for the lock of the image cache %s: %w", c.dir, ctx.Err())
+			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

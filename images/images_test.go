@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -128,7 +129,7 @@ func TestPutThenImage(t *testing.T) {
 	if len(list) != 1 || list[0].Size == 0 {
 		t.Fatalf("List = %+v", list)
 	}
-	list[0].Size = 0
+	list[0].Size, list[0].Used = 0, time.Time{}
 	if d := cmp.Diff([]Entry{{Ref: "docker.io/lkv/kernel:1", Platform: amd64, Digest: h}}, list); d != "" {
 		t.Error(d)
 	}

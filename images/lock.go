@@ -23,7 +23,7 @@ type Lock struct {
 // Pin is what one reference means until the lock file is updated.
 type Pin struct {
 	Index     string            `json:"index,omitempty"` // digest of the image index; empty for a plain image
-	Platforms map[string]string `json:"platforms"`       // digest of the image manifest by "os/arch"
+	Platforms map[string]string `json:"platforms"`       // digest of the image manifest by "os/arch[/variant]"
 }
 
 // Change is one line of what an update did to a lock.
@@ -97,4 +97,10 @@ func (l Lock) Digest(ref string, p v1.Platform) (v1.Hash, bool) {
 	return h, err == nil
 }
 
-func platformKey(p v1.Platform) string { return p.OS + "/" + p.Architecture }
+// platformKey is "linux/amd64" or, where a variant is asked for, "linux/arm/v7".
+func platformKey(p v1.Platform) string {
+	if p.Variant != "" {
+		return p.OS + "/" + p.Architecture + "/" + p.Variant
+	}
+	return p.OS + "/" + p.Architecture
+}

@@ -146,7 +146,7 @@ func TestLockedRefuses(t *testing.T) {
 	if _, got, err := s.Image(ctx, "lkv/a:1"); err != nil || got != digest(t, old) {
 		t.Errorf("the pinned content is still in the cache: %s, %v", got, err)
 	}
-	if _, err := c.Prune(ctx, func(Entry) bool { return true }); err != nil {
+	if _, err := c.Prune(ctx, func(Entry) bool { return true }, false); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err := s.Image(ctx, "lkv/a:1")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -64,7 +65,7 @@ func (h *hub) push(ref string, img remote.Taggable) string {
 }
 
 func (h *hub) source(c *Cache) *Source {
-	return &Source{Cache: c, Platform: amd64, Insecure: []string{h.host}, Keychain: authn.NewMultiKeychain()}
+	return &Source{Cache: c, Platform: amd64, Insecure: []string{h.host}, Keychain: authn.NewMultiKeychain(), wait: waiter(time.Millisecond)}
 }
 
 // multi is an index with an image per platform and an attestation, as BuildKit makes them.
@@ -86,7 +87,11 @@ func TestFetchOnceThenCache(t *testing.T) {
 	ref := h.push("a/b:1", idx)
 	s := h.source(newCache(t))
 	var fetched []string
-	s.Progress = func(r string) { fetched = append(fetched, r) }
+	s.Progress = func(e Event) {
+		if e.Done == e.Total {
+			fetched = append(fetched, e.Ref)
+		}
+	}
 	for range 2 {
 		img, got, err := s.Image(ctx, ref)
 		if err != nil || got != digest(t, amd) {

@@ -26,6 +26,8 @@ func (l *loader) spec(root *scope) Spec {
 			s.Stores = append(s.Stores, l.store(b))
 		case "fleet":
 			s.Fleets = append(s.Fleets, l.fleet(b))
+		case "registry":
+			s.Registries = append(s.Registries, l.registry(b))
 		}
 	}
 	if b := root.single("reconcile"); b != nil {

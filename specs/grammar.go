@@ -4,6 +4,7 @@ package specs
 
 var rootGrammar = grammar{blocks: map[string]string{
 	"variable": "name", "locals": "", "vcenter": "name", "image": "name", "store": "name", "fleet": "name", "reconcile": "",
+	"registry": "pattern",
 }}
 
 var variableGrammar = grammar{args: map[string]string{

@@ -32,13 +32,14 @@ func (p Pos) String() string {
 
 // Spec is everything that was written. Blocks keep the order of the files.
 type Spec struct {
-	Dir       string   // directory that relative paths in the spec start from
-	Files     []string // files that were read, in order
-	VCenters  []VCenter
-	Images    []Image
-	Stores    []Store
-	Fleets    []Fleet
-	Reconcile Reconcile
+	Dir        string   // directory that relative paths in the spec start from
+	Files      []string // files that were read, in order
+	Registries []Registry
+	VCenters   []VCenter
+	Images     []Image
+	Stores     []Store
+	Fleets     []Fleet
+	Reconcile  Reconcile
 }
 
 // VCenter is one `vcenter` block. Empty fields are taken from the environment by the caller.

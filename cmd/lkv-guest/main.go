@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/lkv-io/lkv/cmd/lkv-guest/boot"
+	"github.com/lkv-io/lkv/cmd/lkv-guest/early"
 	"github.com/lkv-io/lkv/cmd/lkv-guest/guestinfo"
 	"github.com/lkv-io/lkv/cmd/lkv-guest/power"
 	"github.com/lkv-io/lkv/cmd/lkv-guest/publish"
@@ -46,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case name == "init":
 		cancel() // PID 1 has its own way with SIGTERM
-		err = boot.Run()
+		err = start(args)
 	case power.IsName(name):
 		err = ask(name, rest)
 	case name == "persist":
@@ -69,6 +70,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitError
 	}
 	return 0
+}
+
+// start is PID 1's life: early.Switch comes back only when this is the root file system to boot, or there is none.
+func start(args []string) error {
+	if os.Getpid() == 1 {
+		if err := early.Switch(args[1:], os.Environ()); err != nil {
+			return boot.Stand(err.Error())
+		}
+	}
+	return boot.Run()
 }
 
 // command is the sub-command and its arguments. PID 1 is always init: the kernel passes parameters it does not know

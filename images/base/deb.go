@@ -18,6 +18,8 @@ import (
 type debPackage struct {
 	Name    string     `json:"name"`
 	Version string     `json:"version"`
+	Arch    string     `json:"arch"`   // "amd64" or "all"
+	Source  string     `json:"source"` // "name (version)" of the source package, which security notices name
 	Files   []poolFile `json:"files"`
 }
 
@@ -59,12 +61,16 @@ func unpackDeb(ctx context.Context, deb, root string) (debPackage, error) {
 	if err != nil {
 		return debPackage{}, err
 	}
-	out, err := exec.CommandContext(ctx, tool, "--show", "--showformat=${Package}\n${Version}", deb).Output()
+	out, err := exec.CommandContext(ctx, tool, "--show", "--showformat=${Package}\n${Version}\n${Architecture}\n${source:Package} (${source:Version})", deb).Output()
 	if err != nil {
 		return debPackage{}, fmt.Errorf("read package %s: %w", filepath.Base(deb), err)
 	}
-	name, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	d := debPackage{Name: name, Version: version}
+	about := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(about) != 4 {
+		return debPackage{}, fmt.Errorf("read package %s: dpkg-deb says %q", filepath.Base(deb), out)
+	}
+	name := about[0]
+	d := debPackage{Name: name, Version: about[1], Arch: about[2], Source: about[3]}
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, tool, "--fsys-tarfile", deb)
 	cmd.Stderr = &stderr

@@ -25,8 +25,12 @@ type Pool struct {
 	files    map[string]poolFile   // by path after the /usr merge
 }
 
+// poolFormat changes when an index says more than before; pools of another format are fetched anew.
+const poolFormat = 2
+
 // poolIndex is how a Pool lies on disk, as index.json; its presence means that the pool is whole.
 type poolIndex struct {
+	Format   int          `json:"format"` // poolFormat
 	Source   string       `json:"source"` // sources that apt was given
 	Include  []string     `json:"include"`
 	Packages []debPackage `json:"packages"`
@@ -70,7 +74,7 @@ func findPool(work string, src []string, include []string) (*Pool, error) {
 		if err := json.Unmarshal(text, &ix); err != nil {
 			return nil, fmt.Errorf("read package pool %s: %w", f, err)
 		}
-		if ix.Source != strings.Join(src, "\n") || !covers(ix.Include, include) {
+		if ix.Format != poolFormat || ix.Source != strings.Join(src, "\n") || !covers(ix.Include, include) {
 			continue
 		}
 		return openPool(filepath.Dir(f), ix), nil
@@ -98,7 +102,7 @@ func openPool(dir string, ix poolIndex) *Pool {
 
 // newPool downloads and unpacks into a directory of its own and names it finally only when it is whole.
 func newPool(ctx context.Context, src, include []string, o Options) (*Pool, error) {
-	sum := sha256.Sum256([]byte(strings.Join(src, "\n") + "\n" + strings.Join(include, " ")))
+	sum := sha256.Sum256([]byte(fmt.Sprintln(poolFormat) + strings.Join(src, "\n") + "\n" + strings.Join(include, " ")))
 	final := filepath.Join(o.WorkDir, "pool-"+hex.EncodeToString(sum[:8]))
 	tmp, err := os.MkdirTemp(o.WorkDir, "fetching-")
 	if err != nil {
@@ -108,7 +112,7 @@ func newPool(ctx context.Context, src, include []string, o Options) (*Pool, erro
 	if err := download(ctx, src, include, filepath.Join(tmp, "debs"), o); err != nil {
 		return nil, err
 	}
-	ix := poolIndex{Source: strings.Join(src, "\n"), Include: include}
+	ix := poolIndex{Format: poolFormat, Source: strings.Join(src, "\n"), Include: include}
 	if ix.Packages, err = unpackAll(ctx, tmp); err != nil {
 		return nil, err
 	}

@@ -150,4 +150,11 @@ func runInRoot(t *testing.T, pattern string) {
 	if err != nil || !strings.Contains(string(out), "runc version") {
 		t.Errorf("runc does not run: %v: %s", err, out)
 	}
+	// What scanners read: the package, and that the program is its own.
+	for name, want := range map[string]string{"runc": "\nSource: runc (", "runc.md5sums": "  usr/bin/runc\n", "libseccomp2": "\nArchitecture: amd64\n"} {
+		text, err := os.ReadFile(filepath.Join(root, statusDir, name))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
 }

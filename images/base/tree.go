@@ -31,7 +31,8 @@ type entry struct {
 	link     string                  // target of a symbolic link
 	open     func() (content, error) // of a regular file
 	size     int64
-	data     bool // a file that holds no program, so it is not searched for libraries
+	pkg      string // package it was taken from, empty when none
+	data     bool   // a file that holds no program, so it is not searched for libraries
 }
 
 // content is an opened regular file.
@@ -82,6 +83,9 @@ func assemble(ctx context.Context, c Component, p *Pool, o Options) (*tree, erro
 		}
 	}
 	if err := t.closeOver(p, c.def.Libraries); err != nil {
+		return nil, err
+	}
+	if err := t.database(p); err != nil {
 		return nil, err
 	}
 	if err := t.finish(p); err != nil {
@@ -184,7 +188,7 @@ func (t *tree) addPool(p *Pool, from, at string) error {
 		return fmt.Errorf("no fetched package has %s", from)
 	}
 	t.packages[f.Pkg] = true
-	e := entry{mode: f.Mode, uid: f.UID, gid: f.GID, link: f.Link, size: f.Size}
+	e := entry{mode: f.Mode, uid: f.UID, gid: f.GID, link: f.Link, size: f.Size, pkg: f.Pkg}
 	if f.Link == "" {
 		src, err := p.content(f)
 		if err != nil {

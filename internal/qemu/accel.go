@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// hasKVM tells whether the CPU offers hardware virtualisation to this machine and the device can be opened.
+// KVM tells whether the CPU offers hardware virtualisation to this machine and the device can be opened.
 // The CPU flag is what counts: the device node also exists where a guest then hangs.
-func hasKVM() bool {
+func KVM() bool {
 	cpu, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil || !flagged(cpu) {
 		return false

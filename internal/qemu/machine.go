@@ -42,7 +42,7 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	m := &Machine{cfg: c, sock: sock, done: make(chan struct{})}
-	if err := m.spawn(args(c, sock, hasKVM())); err != nil {
+	if err := m.spawn(args(c, sock, KVM())); err != nil {
 		_ = os.RemoveAll(sock)
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}

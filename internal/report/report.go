@@ -12,10 +12,12 @@ const (
 	Key         = "guestinfo.lkv.report"
 	TokenKey    = "guestinfo.lkv.token"    // set with every ISO swap; echoed in Report.Token, so it proves a new boot
 	HostnameKey = "guestinfo.lkv.hostname" // the guest's host name
+	ProveKey    = "guestinfo.lkv.prove"    // nonce that a persist step leaves on its disk, see ProveFile; set by lkv prove only
 	FwCfgPrefix = "opt/lkv/"               // fw_cfg file of guestinfo variable X is FwCfgPrefix + X
 	ImagePath   = "/etc/lkv/image.json"    // Image, written by lkv build into the last segment of the initrd
 	MarkerPath  = "/.lkv/complete"         // last entry of the initrd: absent when memory ran out while it was unpacked
 	DisksDir    = "/run/lkv/disks"         // one <name>.json (Disk) per persist step
+	ProveFile   = ".lkv-prove"             // at the top of a data disk: the nonce of ProveKey
 )
 
 // Format is the version of Report's JSON.

@@ -24,6 +24,15 @@ vcenter "other" {
   insecure = true
 }
 
+registry "ghcr.io/acme/*" {
+  mirrors     = ["mirror.example.net:5000/ghcr", "localhost:5001"]
+  insecure    = ["mirror.example.net:5000"]
+  cosign_keys = ["keys/cosign.pub"]
+}
+registry "docker.io/*" {
+  mirrors = ["hub.example.net"]
+}
+
 image "worker" {
   linuxkit = ["base.yml", "worker.yml"]
   arch     = "amd64"

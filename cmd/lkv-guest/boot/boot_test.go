@@ -34,7 +34,7 @@ func TestComplete(t *testing.T) {
 	write(t, dir+"/full", "12\n", 0o644)
 	write(t, dir+"/empty", "", 0o644)
 	for name, want := range map[string]bool{"full": true, "empty": false, "missing": false, ".": false} {
-		if got := complete(filepath.Join(dir, name)); got != want {
+		if got := Complete(filepath.Join(dir, name)); got != want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

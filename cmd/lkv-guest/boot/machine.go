@@ -45,7 +45,13 @@ type request struct {
 }
 
 // Run is the machine's life. It returns only an error of a start as something else than PID 1.
-func Run() error {
+func Run() error { return live("") }
+
+// Stand is the life of a machine that has no root file system to boot: it says why on every console, again and again,
+// until somebody switches it off. It returns as Run does.
+func Stand(why string) error { return live(why) }
+
+func live(why string) error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("init: must be PID 1, but is %d", os.Getpid())
 	}
@@ -60,16 +66,19 @@ func Run() error {
 	m.listen()
 	procs.Watch(context.Background())
 
-	whole := complete(report.MarkerPath)
+	whole := Complete(report.MarkerPath)
 	m.early()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer m.rescue()
-		if whole {
+		switch {
+		case why != "":
+			m.stand(ctx, why)
+		case whole:
 			m.boot(ctx)
-		} else {
+		default:
 			m.starve(ctx)
 		}
 	}()
@@ -130,7 +139,7 @@ func (m *machine) warn(err error) {
 // early makes the root usable and finds the consoles.
 func (m *machine) early() {
 	var errs []error
-	if onRAM() {
+	if OnRAM() {
 		errs = append(errs, moveRoot())
 	}
 	errs = append(errs, mountAll(early), os.MkdirAll(filepath.Dir(report.Path), 0o755), os.MkdirAll(logDir, 0o755))

@@ -11,18 +11,22 @@ import (
 	"github.com/lkv-io/lkv/internal/report"
 )
 
-// repeat is how often the machine says that it has too little memory: whoever opens the console later sees it too.
+// repeat is how often the machine says why it does not boot: whoever opens the console later sees it too.
 const repeat = 10 * time.Second
 
 // starve is what a machine does whose image was not unpacked to its end: files are missing, and nobody knows which.
-// The power button still works if its drivers came before the gap.
 func (m *machine) starve(ctx context.Context) {
 	meminfo, _ := os.ReadFile("/proc/meminfo")
-	why := starved(string(meminfo), imageOf(report.ImagePath))
+	m.stand(ctx, starved(string(meminfo), imageOf(report.ImagePath)))
+}
+
+// stand starts nothing and says why until the machine is stopped. The power button works if its drivers are there:
+// built in, loaded already, or unpacked before the gap.
+func (m *machine) stand(ctx context.Context, why string) {
 	m.modprobe(ctx, []string{"button", "evdev"})
 	m.buttons.Scan("/dev/input", "/sys/class/input")
 	m.warn(m.state.change(func(r *report.Report) {
-		r.BootID, r.State, r.Error = bootID(), report.Failed, why
+		r.Image, r.BootID, r.State, r.Error = imageOf(report.ImagePath), bootID(), report.Failed, why
 	}))
 	for {
 		m.console.Say("%s", why)

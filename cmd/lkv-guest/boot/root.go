@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// complete tells whether the initrd was unpacked to its end.
-func complete(marker string) bool {
+// Complete tells whether the initrd was unpacked to its end.
+func Complete(marker string) bool {
 	st, err := os.Stat(marker)
 	return err == nil && st.Mode().IsRegular() && st.Size() > 0
 }
 
-// onRAM tells whether the root is an unpacked initrd.
-func onRAM() bool {
+// OnRAM tells whether the root is an unpacked initrd.
+func OnRAM() bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs("/", &st); err != nil {
 		return false
