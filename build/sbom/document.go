@@ -125,7 +125,7 @@ func (c Component) purl() string {
 	if repository == "" {
 		return ""
 	}
-	return purl("oci", "", path.Base(repository), c.Digest, map[string]string{"repository_url": repository, "tag": tag})
+	return purl("oci", "", strings.ToLower(path.Base(repository)), c.Digest, map[string]string{"repository_url": repository, "tag": tag})
 }
 
 // split takes a reference apart into repository and tag.

@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// develop is the version of a module in a work tree.
+const develop = "(devel)"
+
 // goModules returns the modules of a Go program and the standard library they were built with; nothing for any other
 // program. Nothing too for a broken one: the reader of ELF files may panic on those, and they hold no list to believe.
 func goModules(name string, r io.ReaderAt) (list []Package) {
@@ -29,7 +32,7 @@ func goModules(name string, r io.ReaderAt) (list []Package) {
 		switch {
 		case m.Replace == nil:
 			list = append(list, goModule(name, m.Path, m.Version))
-		case m.Replace.Version == "": // a directory: what is in it, no version says
+		case m.Replace.Version == "" || m.Replace.Version == develop: // a directory: what is in it, no version says
 			list = append(list, goModule(name, m.Path, ""))
 		default:
 			list = append(list, goModule(name, m.Replace.Path, m.Replace.Version))
@@ -39,7 +42,7 @@ func goModules(name string, r io.ReaderAt) (list []Package) {
 }
 
 func goModule(program, module, version string) Package {
-	if version == "(devel)" {
+	if version == develop {
 		version = ""
 	}
 	return Package{Name: module, Version: version, PURL: goURL(module, version), FoundIn: []string{program}}
