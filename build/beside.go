@@ -39,7 +39,8 @@ func (b *builder) beside(base, isoPath string, l iso.Layout, m manifest.Manifest
 			return err
 		}
 	}
-	var list []side
+	doc := b.document(filepath.Base(isoPath), m)
+	list := []side{{"spdx", ".spdx.json", doc.WriteSPDX}, {"cyclonedx", ".cdx.json", doc.WriteCycloneDX}}
 	if slices.Contains(b.Also, alsoPair) {
 		list = append(list, side{"kernel", ".vmlinuz", part(l.Kernel)}, side{"initrd", ".initrd", part(l.Initrd)},
 			side{"cmdline", ".cmdline", bytesOf([]byte(m.Cmdline + "\n"))})

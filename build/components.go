@@ -38,7 +38,7 @@ func (r resolved) container(place string, clamp int64) func(context.Context, *sp
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
 		list := append(dirEntries(parents(place), t.mtime), t.entries(place)...)
-		return content{entries: list, clamp: clamp}, nil
+		return content{entries: list, clamp: clamp, image: r.digest.String(), bill: t.bill(sp)}, nil
 	}
 }
 
@@ -60,7 +60,7 @@ func (r resolved) initImage(base *root, clamp int64) func(context.Context, *spil
 		if err != nil {
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
-		return content{entries: base.missing(list), clamp: clamp, extra: extra}, nil
+		return content{entries: base.missing(list), clamp: clamp, extra: extra, image: r.digest.String(), bill: t.bill(sp)}, nil
 	}
 }
 
@@ -112,7 +112,7 @@ func (r resolved) kernelImage(f kernelFiles, base *root, clamp int64) func(conte
 		if k := extra[kernelExtra]; len(k) < 0x206 || string(k[0x202:0x206]) != bootMagic {
 			return content{}, fmt.Errorf("image %s: its file %q is no x86 kernel (bzImage)", r.ref, f.binary)
 		}
-		c := content{clamp: clamp, extra: extra}
+		c := content{clamp: clamp, extra: extra, image: r.digest.String(), bill: t.bill(sp)}
 		if f.tar == "" {
 			return c, nil
 		}
@@ -176,7 +176,7 @@ func (r resolved) bootFiles(files map[string]string) func(context.Context, *spil
 		if err != nil {
 			return content{}, err
 		}
-		c := content{extra: map[string][]byte{}}
+		c := content{extra: map[string][]byte{}, image: r.digest.String(), bill: t.bill(sp)}
 		for name, file := range files {
 			if c.extra[name], err = r.lift(t, sp, file); err != nil {
 				return content{}, err

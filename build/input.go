@@ -72,6 +72,7 @@ type Input struct {
 	Also     []string  // further outputs: "kernel+initrd", "uki"
 	Persist  []Persist // in order of mounting
 	Images   Images
+	Version  string    // of lkv, for the SBOM and the provenance
 	Epoch    time.Time // latest time stamp in the ISO; zero means the newest creation time of the images
 	Home     string    // what "~/" in the YAML's source: means; empty refuses it
 	Out      string    // directory of the ISO and its descriptions

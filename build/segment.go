@@ -32,6 +32,8 @@ type content struct {
 	entries []entry
 	clamp   int64             // latest modification time, seconds since 1970
 	extra   map[string][]byte // files beside the segment, for example the kernel
+	image   string            // digest of the image it comes from; empty for what the build makes itself
+	bill    *bill             // of that image
 	release string            // kernel release, of the kernel component
 	modules []string          // the early segment's: absolute paths in the order to load them
 	end     []byte            // asCpio: bytes after the last entry
@@ -48,6 +50,8 @@ type segment struct {
 	Inodes  []metadata         `json:"inodes,omitempty"`
 	Pack    *squashfs.Pack     `json:"pack,omitempty"`
 	Modules []string           `json:"modules,omitempty"`
+	Image   string             `json:"image,omitempty"`
+	Bill    *bill              `json:"bill,omitempty"`
 	key     string
 	path    string
 	cached  bool
@@ -90,7 +94,7 @@ func keyOf(parts ...string) string {
 
 // get returns the segment with that key, made by create when the cache has none that is whole.
 func (s *store) get(ctx context.Context, f format, name, key string, create func(context.Context, *spill) (content, error)) (segment, error) {
-	key = keyOf(writer, codec, s.level.String(), string(f), key)
+	key = keyOf(writer, squashfs.Version, codec, s.level.String(), string(f), key)
 	if seg, ok := s.find(key); ok {
 		seg.Name, seg.cached = name, true
 		return seg, nil
@@ -150,7 +154,7 @@ func (s *store) touch(seg segment) {
 }
 
 func (s *store) make(ctx context.Context, key string, c content, sp *spill) (segment, error) {
-	seg := segment{key: key, path: s.path(key, ".zst"), View: viewOf(c.entries), Extra: map[string]string{}, Release: c.release, Modules: c.modules}
+	seg := segment{key: key, path: s.path(key, ".zst"), View: viewOf(c.entries), Extra: map[string]string{}, Release: c.release, Modules: c.modules, Image: c.image, Bill: c.bill}
 	seg.Entries = len(c.entries)
 	encode := s.cpio
 	if sp.format == asPack {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/lkv-io/lkv/build/squashfs"
+	"github.com/lkv-io/lkv/internal/manifest"
 )
 
 // named is one name of a packed component. Hard links share an inode.
@@ -46,6 +47,11 @@ func (s *store) squash(ctx context.Context, w io.Writer, c content, sp *spill, s
 		i, known := at[e.ino]
 		if !known {
 			m := metadataOf(e.ino, c.clamp)
+			for _, x := range sortedKeys(e.ino.xattrs) {
+				if !squashfs.XAttrSupported(x) {
+					seg.Dropped = append(seg.Dropped, manifest.Dropped{Path: e.name, XAttr: x})
+				}
+			}
 			if e.ino.is(typeReg) {
 				if m.File, err = p.Add(e.ino.size, func() (io.Reader, error) { return sp.content(e.ino), nil }); err != nil {
 					return fmt.Errorf("pack %s: %w", e.name, err)
@@ -66,6 +72,9 @@ func (s *store) squash(ctx context.Context, w io.Writer, c content, sp *spill, s
 func metadataOf(i *inode, clamp int64) metadata {
 	m := metadata{Mode: i.mode, UID: i.uid, GID: i.gid, MTime: min(max(i.mtime, 0), clamp, 1<<32-1), Target: i.target, Major: i.major, Minor: i.minor}
 	for _, k := range sortedKeys(i.xattrs) {
+		if !squashfs.XAttrSupported(k) {
+			continue
+		}
 		if m.XAttrs == nil {
 			m.XAttrs = map[string][]byte{}
 		}
