@@ -40,9 +40,6 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxDepth ends a document that contains itself through an alias.
-const maxDepth = 32
-
 // yamlLine finds the line in yaml.v3's syntax errors.
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
@@ -55,8 +52,7 @@ var parserError = regexp.MustCompile(`^did not find expected ('[,-]|key|node con
 func Check(file string, data []byte) Problems {
 	c := &checker{file: file}
 	doc, ok := c.parse(data)
-	if ok {
-		c.object(doc, topFields, "", 0)
+	if ok && c.whole(doc, topFields) {
 		c.kernel(doc)
 		for _, section := range []string{"onboot", "onshutdown", "services"} {
 			c.images(doc, section)
@@ -72,7 +68,7 @@ func Check(file string, data []byte) Problems {
 func checkLabel(ref, label string) error {
 	c := &checker{file: "image " + ref + ": label org.mobyproject.config"}
 	if doc, ok := c.parse([]byte(label)); ok {
-		c.object(doc, configFields, "", 0)
+		c.whole(doc, configFields)
 	}
 	if c.found != nil {
 		return c.found
@@ -81,8 +77,9 @@ func checkLabel(ref, label string) error {
 }
 
 type checker struct {
-	file  string
-	found Problems
+	file   string
+	found  Problems
+	visits int
 }
 
 func (c *checker) say(n *yaml.Node, format string, args ...any) {
@@ -136,7 +133,7 @@ func (c *checker) pairs(n *yaml.Node, depth int, f func(k, v *yaml.Node)) bool {
 		return false
 	}
 	seen := map[string]bool{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < len(n.Content) && c.visit(); i += 2 {
 		k, v := n.Content[i], follow(n.Content[i+1])
 		if k.ShortTag() == "!!merge" {
 			c.merged(v, depth, f)
@@ -162,18 +159,10 @@ func (c *checker) merged(v *yaml.Node, depth int, f func(k, v *yaml.Node)) {
 		list = v.Content
 	}
 	for _, m := range list {
-		if !c.pairs(m, depth+1, f) {
+		if c.visit() && !c.pairs(m, depth+1, f) {
 			c.say(m, `"<<" takes a mapping or a list of mappings`)
 		}
 	}
-}
-
-// follow goes from an alias to what it stands for.
-func follow(n *yaml.Node) *yaml.Node {
-	for i := 0; n.Kind == yaml.AliasNode && i < maxDepth; i++ {
-		n = n.Alias
-	}
-	return n
 }
 
 func (c *checker) object(n *yaml.Node, o object, where string, depth int) {
@@ -219,7 +208,9 @@ func (c *checker) each(key string, v *yaml.Node, f func(*yaml.Node)) {
 		return
 	}
 	for _, e := range v.Content {
-		f(follow(e))
+		if c.visit() {
+			f(follow(e))
+		}
 	}
 }
 
@@ -295,40 +286,4 @@ func (c *checker) reference(n *yaml.Node) {
 	if _, err := name.ParseReference(n.Value); err != nil {
 		c.say(n, "image %q: %v", n.Value, err)
 	}
-}
-
-// child returns the value of a key, through aliases and merges, nil when there is none.
-func child(n *yaml.Node, key string) *yaml.Node { return childAt(n, key, 0) }
-
-func childAt(n *yaml.Node, key string, depth int) *yaml.Node {
-	if n = follow(n); n == nil || n.Kind != yaml.MappingNode || depth > maxDepth {
-		return nil
-	}
-	var merged *yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], follow(n.Content[i+1])
-		if k.ShortTag() != "!!merge" {
-			if k.Value == key {
-				return v
-			}
-			continue
-		}
-		for _, m := range append([]*yaml.Node{v}, items(v)...) {
-			if found := childAt(m, key, depth+1); found != nil && merged == nil {
-				merged = found
-			}
-		}
-	}
-	return merged
-}
-
-func items(n *yaml.Node) []*yaml.Node {
-	if n == nil || n.Kind != yaml.SequenceNode {
-		return nil
-	}
-	var out []*yaml.Node
-	for _, e := range n.Content {
-		out = append(out, follow(e))
-	}
-	return out
 }

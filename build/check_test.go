@@ -1,10 +1,12 @@
 package build
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/linuxkit/linuxkit/src/cmd/linuxkit/moby"
@@ -198,6 +200,30 @@ func TestLabelIsChecked(t *testing.T) {
 	for _, l := range []string{`{"capabilitys":[]}`, `{"name":"x"}`, `[]`, `{`} {
 		if err := checkLabel("x/y:1", l); err == nil || !strings.Contains(err.Error(), "image x/y:1: label org.mobyproject.config") {
 			t.Errorf("checkLabel(%s) = %v", l, err)
+		}
+	}
+}
+
+// A few lines can stand for any amount of YAML, or for themselves: each is refused in bounded time.
+func TestBombs(t *testing.T) {
+	merges, last := "a: &a {name: x}\n", "a"
+	for _, next := range "bcdefghij" {
+		merges += fmt.Sprintf("%c: &%c {<<: [%s]}\n", next, next, strings.Repeat("*"+last+", ", 9)+"*"+last)
+		last = string(next)
+	}
+	for name, text := range map[string]string{
+		"merges": merges + "services:\n  - <<: *j\n",
+		"itself": "services:\n  - &a\n    <<: [" + strings.Repeat("*a, ", 9) + "*a]\n",
+	} {
+		done := make(chan Problems, 1)
+		go func() { done <- Check("x.yml", []byte(text)) }()
+		select {
+		case found := <-done:
+			if len(found) != 1 || !strings.Contains(found[0].Text, "expand to more than") {
+				t.Errorf("%s: %v", name, found)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: still at it after 30 s", name)
 		}
 	}
 }

@@ -28,7 +28,14 @@ func TestPrune(t *testing.T) {
 	}
 	s["lkv/dhcp:1"] = imageOf(t, entrypoint("/dhcp"), []file{{name: "dhcp", body: "new", mode: 0o755}})
 	want := mustBuild(t, in).Manifest
-	freed, err := Prune(in.Cache, long.Add(time.Hour))
+	dry, err := Prune(in.Cache, long.Add(time.Hour), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	freed, err := Prune(in.Cache, long.Add(time.Hour), false)
+	if dry != freed {
+		t.Errorf("would free %d, freed %d", dry, freed)
+	}
 	if err != nil || freed == 0 {
 		t.Fatalf("freed %d, %v", freed, err)
 	}
@@ -40,7 +47,7 @@ func TestPrune(t *testing.T) {
 	if len(made) != 0 || len(cached) != len(want.Segments)+1 { // the boot files are no segment of the initrd
 		t.Errorf("after pruning: made %q, cached %q", made, cached)
 	}
-	if freed, err := Prune(t.TempDir(), time.Now()); freed != 0 || err != nil {
+	if freed, err := Prune(t.TempDir(), time.Now(), false); freed != 0 || err != nil {
 		t.Errorf("no cache: %d, %v", freed, err)
 	}
 }

@@ -46,7 +46,7 @@ func (s *Source) admit(ctx context.Context, w want, image v1.Hash) error {
 	case local(w.canonical):
 		err = fmt.Errorf("lkv's own components are built here and carry no signature: leave docker.io/lkv/ out of the pattern")
 	case s.Offline:
-		err = fmt.Errorf("no valid signature is in the cache and lkv is offline (%w): run once without --offline", ErrOffline)
+		err = fmt.Errorf("no valid signature is in the cache (%w): run once without --offline", ErrOffline)
 	default:
 		err = s.askSignatures(ctx, r, subjects, rule.Keys)
 	}

@@ -27,7 +27,7 @@ const (
 // Attestations returns the SPDX documents that BuildKit attached to an image, as JSON, in the order of the index.
 // Ref and digest are those of Image. It reads the cache only: what a registry had was fetched with the image. It
 // fails with ErrDamaged when the cache is, and when a statement is about another image. No attestation is no error.
-func (s *Source) Attestations(ref string, digest v1.Hash) ([][]byte, error) {
+func (s *Source) Attestations(ctx context.Context, ref string, digest v1.Hash) ([][]byte, error) {
 	w, err := s.want(ref)
 	if err != nil {
 		return nil, err
@@ -42,6 +42,9 @@ func (s *Source) Attestations(ref string, digest v1.Hash) ([][]byte, error) {
 		for _, l := range s.Cache.statements(index, digest) {
 			if done[l.Digest] || !s.Cache.blobs.has(l.Digest, l.Size) {
 				continue // a mirror need not have what is beside an image
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
 			done[l.Digest] = true
 			raw, err := s.Cache.blobs.read(l.Digest)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,11 +125,29 @@ func (c *Cache) record(ctx context.Context, e Entry) error {
 	}
 	desc := v1.Descriptor{MediaType: doc.mediaType, Size: int64(len(doc.raw)), Digest: e.Digest, Platform: &e.Platform, Annotations: ann}
 	return c.update(ctx, func(m *v1.IndexManifest) {
-		m.Manifests = slices.DeleteFunc(m.Manifests, func(d v1.Descriptor) bool {
-			return d.Annotations[refName] == e.Ref && samePlatform(d.Platform, desc.Platform)
-		})
-		m.Manifests = append(m.Manifests, desc)
+		var rest []v1.Descriptor
+		for _, d := range m.Manifests {
+			switch {
+			case d.Annotations[refName] != e.Ref || !samePlatform(d.Platform, desc.Platform):
+				rest = append(rest, d)
+			case d.Digest != e.Digest && !local(e.Ref):
+				rest = append(rest, byDigest(d))
+			}
+		}
+		m.Manifests = append(rest, desc)
 	})
+}
+
+// byDigest gives an image that lost its reference to a newer one the reference with its digest: a lock file may
+// still pin it, and it can be listed and pruned by age. Components are not kept: people build them over and over.
+func byDigest(d v1.Descriptor) v1.Descriptor {
+	repo := d.Annotations[refName]
+	if i := strings.LastIndexByte(repo, ':'); i > strings.LastIndexByte(repo, '/') {
+		repo = repo[:i]
+	}
+	d.Annotations = maps.Clone(d.Annotations)
+	d.Annotations[refName] = repo + "@" + d.Digest.String()
+	return d
 }
 
 // used notes that an image is used now. The time is the kernel's, on the file of the manifest.
@@ -140,6 +159,9 @@ func (c *Cache) used(h v1.Hash) error {
 	}
 	return nil // a cache that may only be read is no reason not to read it
 }
+
+// Local says whether an entry is one of lkv's own components, which only lkv images build makes.
+func (e Entry) Local() bool { return local(e.Ref) }
 
 // Find returns the image stored under ref for the platform. ok is false when there is none.
 func (c *Cache) Find(ref string, p v1.Platform) (img v1.Image, e Entry, ok bool, err error) {
@@ -245,6 +267,18 @@ func (c *Cache) update(ctx context.Context, change func(*v1.IndexManifest)) erro
 		return fmt.Errorf("write index: %w", err)
 	}
 	return replaceFile(filepath.Join(c.dir, "index.json"), append(data, '\n'))
+}
+
+// ParsePlatform reads "os/arch" or "os/arch/variant".
+func ParsePlatform(text string) (v1.Platform, error) {
+	p, err := v1.ParsePlatform(text)
+	if err == nil && (p.OS == "" || p.Architecture == "" || p.OSVersion != "") {
+		err = errors.New("write it as linux/amd64")
+	}
+	if err != nil {
+		return v1.Platform{}, fmt.Errorf("parse platform %q: %w", text, err)
+	}
+	return *p, nil
 }
 
 func samePlatform(a, b *v1.Platform) bool {

@@ -3,7 +3,6 @@ package iso
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
 // Close writes the kernel, the end of the image and every header. The file itself stays open and is not synced.
@@ -23,45 +22,57 @@ func (w *Writer) Close() error {
 }
 
 func (w *Writer) finish() error {
+	if err := w.writeKernel(); err != nil {
+		return err
+	}
 	w.settle()
 	w.id = w.identity()
 	l := w.layout
-	if err := w.zeros(l.Initrd.Offset+l.Initrd.Size, l.Kernel.Offset); err != nil {
+	if err := w.f.zeros(max(l.Kernel.Offset+l.Kernel.Size, l.UKI.Offset+l.UKI.Size), l.Size); err != nil {
 		return err
 	}
-	if err := w.writeAt(w.o.Kernel, l.Kernel.Offset, "kernel"); err != nil {
-		return err
-	}
-	if err := w.zeros(l.Kernel.Offset+l.Kernel.Size, l.Size); err != nil {
-		return err
-	}
-	if err := w.writeAt(w.volumeHead(), 0, "headers"); err != nil {
+	if err := w.f.put(w.volumeHead(), 0, "headers"); err != nil {
 		return err
 	}
 	if w.fat == nil {
 		return nil
 	}
-	efi := w.fat.head(l.UKI.Size, w.id.fat(), w.o.Epoch)
-	efi = append(efi, w.uki.head(l.Initrd.Size, l.Kernel.Size)...)
-	if err := w.writeAt(efi, l.EFI.Offset, "EFI system partition"); err != nil {
+	if err := w.f.put(w.fat.head(w.id.fat(), w.o.Epoch), l.EFI.Offset, "EFI system partition"); err != nil {
 		return err
 	}
-	return w.writeAt(w.backup(), l.Size-gptTail*block, "backup GPT")
+	return w.f.put(w.backup(), l.Size-gptTail*block, "backup GPT")
+}
+
+// writeKernel writes the kernel behind the initrd, and with it the rest of the unified kernel image.
+func (w *Writer) writeKernel() (err error) {
+	l := &w.layout
+	l.Initrd.Size = w.initrd.size
+	l.Kernel.Size = int64(len(w.o.Kernel))
+	l.Kernel.Offset = l.Initrd.Offset + align(l.Initrd.Size, initrdAlign)
+	if w.uki != nil {
+		l.UKI.Size, err = w.uki.finish(w.f, l.UKI.Offset, l.Initrd.Size, w.o.Kernel)
+		return err
+	}
+	if err := w.f.zeros(l.Initrd.Offset+l.Initrd.Size, l.Kernel.Offset); err != nil {
+		return err
+	}
+	return w.f.put(w.o.Kernel, l.Kernel.Offset, "kernel")
 }
 
 // settle computes the final layout and gives the shared extents to the tree.
 func (w *Writer) settle() {
 	l := &w.layout
-	l.Initrd.Size = w.initrd.size
-	l.Kernel.Size = int64(len(w.o.Kernel))
-	l.Kernel.Offset = l.Initrd.Offset + align(l.Initrd.Size, initrdAlign)
 	l.Size = align(l.Kernel.Offset+l.Kernel.Size, sector)
+	if w.uki != nil {
+		w.fat.files[0].size = l.UKI.Size
+	}
 	if w.fat != nil {
-		l.UKI.Size = w.uki.size(l.Initrd.Size, l.Kernel.Size)
-		l.EFI.Size = w.fat.imageSize(l.UKI.Size)
-		l.Size = align(l.EFI.Offset+l.EFI.Size+gptTail*block, sector)
+		l.EFI.Size = w.fat.size()
+		l.Size = align(max(l.Size, l.EFI.Offset+l.EFI.Size)+gptTail*block, sector)
 		w.boot.efi.share(l.EFI)
-		w.boot.uki.share(l.UKI)
+	}
+	for i, n := range w.boot.inEFI {
+		n.share(Extent{l.EFI.Offset + w.fat.offset(i), w.fat.files[i].size})
 	}
 	w.boot.kernel.share(l.Kernel)
 	w.boot.initrd.share(l.Initrd)
@@ -87,26 +98,4 @@ func (w *Writer) volumeHead() []byte {
 	put(w.head.overflow, over.data)
 	put(w.boot.catalog.lba, w.catalog())
 	return b
-}
-
-// zeros fills a gap, with a hole when the file can make one: an initrd far below its bound leaves up to 128 MiB
-// of the FAT image unused.
-func (w *Writer) zeros(from, to int64) error {
-	if t, ok := w.f.(interface{ Truncate(int64) error }); ok && to-from > 1<<20 {
-		for _, size := range []int64{from, to} {
-			if err := t.Truncate(size); err != nil {
-				return fmt.Errorf("truncate image to %d bytes: %w", size, err)
-			}
-		}
-		return nil
-	}
-	const piece = 1 << 20
-	for from < to {
-		n := min(to-from, piece)
-		if err := w.writeAt(make([]byte, n), from, "zeros"); err != nil {
-			return err
-		}
-		from += n
-	}
-	return nil
 }

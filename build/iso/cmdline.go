@@ -12,7 +12,7 @@ const (
 	InitrdPath  = "boot/initrd"
 	CatalogPath = "boot/boot.cat"
 	EFIPath     = "boot/efi.img"          // the whole FAT image
-	UKIPath     = "EFI/BOOT/BOOTX64.EFI"  // the unified kernel image inside it
+	UKIPath     = "EFI/BOOT/BOOTX64.EFI"  // the unified kernel image inside it; with GRUB, shim or GRUB itself
 	ConfigPath  = "isolinux/isolinux.cfg" // one of the places isolinux.bin looks at
 	isolinuxDir = "isolinux/"
 )
@@ -34,12 +34,20 @@ const (
 // checkCmdline returns the command line without surrounding spaces, which both loaders drop. It refuses what one
 // of them would change: control characters (systemd's stub makes them spaces, isolinux ends the line), bytes
 // outside ASCII (the stub converts through UTF-16), a lone "-" (isolinux: empty), an own initrd= (isolinux
-// would load that file), and more than the kernel takes.
-func checkCmdline(s string, bios bool) (string, error) {
+// would load that file), quotes and backslashes that GRUB changes, and more than the kernel takes.
+func checkCmdline(s string, bios, grub bool) (string, error) {
 	s = strings.Trim(s, " ")
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return "", fmt.Errorf("check kernel command line: byte %d (0x%02x) is not printable ASCII", i+1, s[i])
+		}
+	}
+	if grub {
+		if _, err := grubWords(s); err != nil {
+			return "", err
+		}
+		if err := checkLength(s, maxCmdline-len(grubBefore)); err != nil {
+			return "", err
 		}
 	}
 	if !bios {

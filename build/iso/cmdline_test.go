@@ -11,6 +11,7 @@ func TestCheckCmdline(t *testing.T) {
 	for _, c := range []struct {
 		in   string
 		bios bool
+		grub bool
 		want string // in when empty
 		bad  string // part of the error
 	}{
@@ -28,8 +29,13 @@ func TestCheckCmdline(t *testing.T) {
 		{in: "-"},
 		{in: "quiet initrd=/x", bios: true, bad: `"initrd=/x"`},
 		{in: "quiet noinitrd=/x", bios: true},
+		{in: `$(y) ${z} a;b {c} %d  "two  words" -- -z`, grub: true},
+		{in: `a="b c"`, grub: true, bad: `write "name=two words"`},
+		{in: strings.Repeat("x", maxCmdline-len(grubBefore)), grub: true},
+		{in: strings.Repeat("x", maxCmdline-len(grubBefore)+1), grub: true, bad: "at most 2022"},
+		{in: strings.Repeat("x", 2010), bios: true, grub: true, bad: "at most 2001"},
 	} {
-		got, err := checkCmdline(c.in, c.bios)
+		got, err := checkCmdline(c.in, c.bios, c.grub)
 		if c.bad != "" {
 			if err == nil || !strings.Contains(err.Error(), c.bad) {
 				t.Errorf("%.40q: error %v, want %q in it", c.in, err, c.bad)
@@ -40,7 +46,7 @@ func TestCheckCmdline(t *testing.T) {
 			t.Errorf("%.40q: got %q, %v", c.in, got, err)
 		}
 	}
-	if _, err := checkCmdline(strings.Repeat("x", 3000), true); !errors.Is(err, ErrTooLarge) {
+	if _, err := checkCmdline(strings.Repeat("x", 3000), true, false); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too long: %v is no ErrTooLarge", err)
 	}
 }

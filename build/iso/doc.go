@@ -16,9 +16,16 @@
 // behind it and then every header. The same input gives the same bytes, however the initrd was cut into writes:
 // dates come from Options.Epoch, identifiers from the content.
 //
-// Not supported: an initrd of 4 GiB and more, with UEFI about 2 GiB of kernel and initrd together (FAT16, and
-// firmware loads the whole file into memory; other files may be longer and then get several directory records),
-// directories deeper than eight levels, Joliet, symbolic links, machines other than x86-64, signing.
+// With EFI.Signer the kernel image is signed for Secure Boot when its bytes are final: Close reads it back, hashes
+// it as Authenticode asks and puts the signature at its end, the only thing behind .linux.
+//
+// With EFI.Grub the FAT image holds shim, GRUB and grub.cfg instead, 8 MiB, and the initrd and the kernel lie
+// behind it in the ISO 9660 tree, where GRUB reads them: for firmware that dislikes a large EFI image, and for the
+// Secure Boot keys that machines come with.
+//
+// Not supported: an initrd of 4 GiB and more, with a unified kernel image about 2 GiB of kernel and initrd together
+// (FAT16, and firmware loads the whole file into memory; other files may be longer and then get several directory
+// records), Joliet, machines other than x86-64.
 //
 // Booted with SeaBIOS and OVMF, from CD and from disk; not yet on VMware's firmware, where an EFI image beyond
 // 32 MiB (whose El Torito size field is 0) is the open question. Re-mastering an image with another program

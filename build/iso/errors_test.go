@@ -38,15 +38,30 @@ func TestRefusals(t *testing.T) {
 		"stub without room": {func(o *Options) {
 			o.EFI.Stub[0x78+peHeaderSize], o.EFI.Stub[0x78+peHeaderSize+1] = 0xf0, 0x01
 		}, "room for 496 bytes"},
-		"extra twice":   {func(o *Options) { o.Files = append(o.Files, o.Files[0]) }, "already a file"},
-		"extra on ours": {func(o *Options) { o.Files = []Extra{{Path: KernelPath}} }, "already a file"},
-		"file as dir":   {func(o *Options) { o.Files = []Extra{{Path: KernelPath + "/x"}} }, "already a file"},
-		"dir as file":   {func(o *Options) { o.Files = []Extra{{Path: "boot"}} }, "already a file or directory"},
-		"absolute path": {func(o *Options) { o.Files = []Extra{{Path: "/x"}} }, "not a file name"},
-		"dotted path":   {func(o *Options) { o.Files = []Extra{{Path: "a/../x"}} }, "not a file name"},
-		"NUL in path":   {func(o *Options) { o.Files = []Extra{{Path: "a\x00"}} }, "NUL"},
-		"long name":     {func(o *Options) { o.Files = []Extra{{Path: strings.Repeat("n", 256)}} }, "longer than 255"},
-		"deep path":     {func(o *Options) { o.Files = []Extra{{Path: "1/2/3/4/5/6/7/8/9"}} }, "8 directory levels"},
+		"extra twice":       {func(o *Options) { o.Files = append(o.Files, o.Files[0]) }, "already a file"},
+		"extra on ours":     {func(o *Options) { o.Files = []Extra{{Path: KernelPath}} }, "already a file"},
+		"file as dir":       {func(o *Options) { o.Files = []Extra{{Path: KernelPath + "/x"}} }, "already a file"},
+		"dir as file":       {func(o *Options) { o.Files = []Extra{{Path: "boot"}} }, "already a file or directory"},
+		"absolute path":     {func(o *Options) { o.Files = []Extra{{Path: "/x"}} }, "not a file name"},
+		"dotted path":       {func(o *Options) { o.Files = []Extra{{Path: "a/../x"}} }, "not a file name"},
+		"NUL in path":       {func(o *Options) { o.Files = []Extra{{Path: "a\x00"}} }, "NUL"},
+		"long name":         {func(o *Options) { o.Files = []Extra{{Path: strings.Repeat("n", 256)}} }, "longer than 255"},
+		"deep path":         {func(o *Options) { o.Files = []Extra{{Path: strings.Repeat("d/", 64) + "x"}} }, "64 directory levels"},
+		"link with data":    {func(o *Options) { o.Files = []Extra{{Path: "x", Link: "y", Data: []byte("z")}} }, "no content"},
+		"long link":         {func(o *Options) { o.Files = []Extra{{Path: "x", Link: strings.Repeat("y", 1025)}} }, "up to 1024"},
+		"unclean link":      {func(o *Options) { o.Files = []Extra{{Path: "x", Link: "y/"}} }, `write "y"`},
+		"long name in link": {func(o *Options) { o.Files = []Extra{{Path: "x", Link: "a/" + strings.Repeat("y", 256)}} }, "longer than 255"},
+		"GRUB and stub":     {func(o *Options) { o.EFI.Grub = grubSample().Grub }, "exclude one another"},
+		"GRUB and signer":   {func(o *Options) { o.EFI = grubSample(); o.EFI.Signer = &Signer{} }, "signed already"},
+		"no GRUB":           {func(o *Options) { o.EFI = grubSample(); o.EFI.Grub.Grub = nil }, "check GRUB"},
+		"shim no program":   {func(o *Options) { o.EFI = grubSample(); o.EFI.Grub.Shim = []byte("x") }, "check shim"},
+		"manager alone":     {func(o *Options) { o.EFI = grubSample(); o.EFI.Grub.Shim = nil }, "only shim starts it"},
+		"quote for GRUB":    {func(o *Options) { o.EFI = grubSample() }, "GRUB puts a backslash"},
+		"ragged stub": {func(o *Options) {
+			o.EFI.Signer = &Signer{}
+			o.EFI.Stub[0x78+264+40+21] += 2
+			o.EFI.Stub = append(o.EFI.Stub, make([]byte, 512)...)
+		}, "no section covers"},
 	} {
 		o, f := sample(), &memory{}
 		c.change(&o)

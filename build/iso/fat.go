@@ -3,6 +3,8 @@ package iso
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,62 +18,119 @@ const (
 
 	fatMinClusters = 4096  // FAT16 begins at 4085; some drivers are off by a few
 	fatMaxClusters = 65524 // FAT16 ends here
-
-	fatDirs = 2 // clusters before the file: /EFI and /EFI/BOOT
 )
 
-// fatClusterSizes are tried from small to large. All were booted with OVMF; larger ones are not portable.
-// 4 KiB serves up to 255 MiB, 8 KiB 511 MiB, 16 KiB 1 GiB, 32 KiB 2 GiB. The image has at least 4096 clusters.
-var fatClusterSizes = [...]int64{4 << 10, 8 << 10, 16 << 10, 32 << 10}
+// fatClusterSizes are tried from small to large. All were booted with OVMF; larger ones are not portable, and
+// smaller ones would put files where ISO 9660 cannot point at them. The image has at least 4096 clusters.
+// 4 KiB serves up to 255 MiB, 8 KiB 511 MiB, 16 KiB 1 GiB, 32 KiB 2 GiB.
+var fatClusterSizes = [...]int64{2 << 10, 4 << 10, 8 << 10, 16 << 10, 32 << 10}
 
-// fat is the geometry of the FAT16 image that holds one file.
+// The smallest clusters: for a unified kernel image, and for GRUB's few files, whose image then has 8 MiB.
+const (
+	ukiCluster  = 4 << 10
+	grubCluster = 2 << 10
+)
+
+// fat is a FAT16 image whose files lie one behind the other, after one cluster for each directory.
 type fat struct {
 	cluster int64 // bytes
+	dirs    []string
+	files   []fatFile
 }
 
-// fatFor picks the smallest cluster that a file of the given size fits with.
-func fatFor(file int64) (*fat, error) {
-	for _, c := range fatClusterSizes {
-		if fatDirs+align(file, c)/c <= fatMaxClusters {
-			return &fat{cluster: c}, nil
+// fatFile is one file; its names have the 8.3 form.
+type fatFile struct {
+	path string // slash-separated, from the root
+	size int64  // bytes
+}
+
+// newFAT picks the smallest cluster of at least least bytes that the files fit with.
+func newFAT(least int64, files ...fatFile) (*fat, error) {
+	f := &fat{files: files}
+	for _, x := range files {
+		for i := range x.path {
+			if dir := x.path[:i]; x.path[i] == '/' && !slices.Contains(f.dirs, dir) {
+				f.dirs = append(f.dirs, dir)
+			}
 		}
 	}
-	most := (fatMaxClusters - fatDirs) * fatClusterSizes[len(fatClusterSizes)-1]
-	return nil, fmt.Errorf("plan EFI system partition: kernel and initrd may need %d bytes, FAT16 ends at %d: %w", file, most, ErrTooLarge)
+	for _, f.cluster = range fatClusterSizes {
+		if f.cluster >= least && f.used() <= fatMaxClusters {
+			return f, nil
+		}
+	}
+	most := (fatMaxClusters - int64(len(f.dirs))) * f.cluster
+	return nil, fmt.Errorf("plan EFI system partition: its files may need %d clusters of %d bytes, FAT16 ends at %d bytes: %w",
+		f.used(), f.cluster, most, ErrTooLarge)
 }
 
-// fileOffset is where the file begins in the image, in bytes.
-func (f *fat) fileOffset() int64 { return fatData + fatDirs*f.cluster }
+// used counts the clusters of all directories and files.
+func (f *fat) used() int64 { return f.first(len(f.files)) - 2 }
 
-// clusters is the image's cluster count when the file has the given size.
-func (f *fat) clusters(file int64) int64 {
-	return max(fatMinClusters, fatDirs+align(file, f.cluster)/f.cluster)
+// first is the number of the first cluster of file i.
+func (f *fat) first(i int) int64 {
+	n := 2 + int64(len(f.dirs))
+	for _, x := range f.files[:i] {
+		n += align(x.size, f.cluster) / f.cluster
+	}
+	return n
 }
 
-// imageSize is the whole image's size in bytes.
-func (f *fat) imageSize(file int64) int64 { return fatData + f.clusters(file)*f.cluster }
+// offset is where file i begins in the image, in bytes.
+func (f *fat) offset(i int) int64 { return fatData + (f.first(i)-2)*f.cluster }
 
-// head encodes everything before the file: boot sector, tables, root directory, /EFI and /EFI/BOOT.
-func (f *fat) head(file int64, serial uint32, t time.Time) []byte {
-	b := make([]byte, f.fileOffset())
-	f.bootSector(b, file, serial)
-	f.table(b[fatReserved*block:], file)
+// size is the whole image's size in bytes.
+func (f *fat) size() int64 { return fatData + max(fatMinClusters, f.used())*f.cluster }
+
+// head encodes everything before the first file: boot sector, tables, root directory and directories.
+func (f *fat) head(serial uint32, t time.Time) []byte {
+	b := make([]byte, f.offset(0))
+	f.bootSector(b, serial)
+	f.table(b[fatReserved*block:])
 	copy(b[(fatReserved+fatBlocks)*block:], b[fatReserved*block:(fatReserved+fatBlocks)*block])
 	root := b[(fatReserved+2*fatBlocks)*block:]
 	fatEntry(root, "LKV EFI", 0x08, 0, 0, t)
-	fatEntry(root[32:], "EFI", 0x10, 2, 0, t)
-	efi := b[fatData:]
-	fatEntry(efi, ".", 0x10, 2, 0, t)
-	fatEntry(efi[32:], "..", 0x10, 0, 0, t)
-	fatEntry(efi[64:], "BOOT", 0x10, 3, 0, t)
-	boot := b[fatData+f.cluster:]
-	fatEntry(boot, ".", 0x10, 3, 0, t)
-	fatEntry(boot[32:], "..", 0x10, 2, 0, t)
-	fatEntry(boot[64:], "BOOTX64 EFI", 0x20, 2+fatDirs, uint32(file), t)
+	f.entries(root[32:], "", t)
+	for i, dir := range f.dirs {
+		d := b[fatData+int64(i)*f.cluster:]
+		fatEntry(d, ".", 0x10, uint16(2+i), 0, t)
+		fatEntry(d[32:], "..", 0x10, f.parent(dir), 0, t)
+		f.entries(d[64:], dir+"/", t)
+	}
 	return b
 }
 
-func (f *fat) bootSector(b []byte, file int64, serial uint32) {
+// parent is the cluster of the directory above; the root counts as 0.
+func (f *fat) parent(path string) uint16 {
+	if i := slices.Index(f.dirs, strings.TrimSuffix(path[:strings.LastIndexByte(path, '/')+1], "/")); i >= 0 {
+		return uint16(2 + i)
+	}
+	return 0
+}
+
+// entries encodes what lies right below a directory, given with its final slash: directories first.
+func (f *fat) entries(b []byte, dir string, t time.Time) {
+	for i, d := range f.dirs {
+		if name, ok := strings.CutPrefix(d, dir); ok && !strings.Contains(name, "/") {
+			fatEntry(b, fatName(name), 0x10, uint16(2+i), 0, t)
+			b = b[32:]
+		}
+	}
+	for i, x := range f.files {
+		if name, ok := strings.CutPrefix(x.path, dir); ok && !strings.Contains(name, "/") {
+			fatEntry(b, fatName(name), 0x20, uint16(f.first(i)), uint32(x.size), t)
+			b = b[32:]
+		}
+	}
+}
+
+// fatName makes the padded form without a dot.
+func fatName(name string) string {
+	stem, ext, _ := strings.Cut(strings.ToUpper(name), ".")
+	return fmt.Sprintf("%-8s%s", stem, ext)
+}
+
+func (f *fat) bootSector(b []byte, serial uint32) {
 	le := binary.LittleEndian
 	copy(b, "\xeb\x3c\x90LKV     ")
 	le.PutUint16(b[11:], block)
@@ -79,7 +138,7 @@ func (f *fat) bootSector(b []byte, file int64, serial uint32) {
 	le.PutUint16(b[14:], fatReserved)
 	b[16] = 2
 	le.PutUint16(b[17:], fatRootFiles)
-	if n := f.imageSize(file) / block; n <= 0xffff {
+	if n := f.size() / block; n <= 0xffff {
 		le.PutUint16(b[19:], uint16(n))
 	} else {
 		le.PutUint32(b[32:], uint32(n))
@@ -94,18 +153,20 @@ func (f *fat) bootSector(b []byte, file int64, serial uint32) {
 	b[510], b[511] = 0x55, 0xaa
 }
 
-// table encodes the allocation table: one cluster for each directory, then the file in one run.
-func (f *fat) table(b []byte, file int64) {
+// table encodes the allocation table: one cluster for each directory, then each file in one run.
+func (f *fat) table(b []byte) {
 	le := binary.LittleEndian
-	for i, v := range []uint16{0xfff8, 0xffff, 0xffff, 0xffff} {
-		le.PutUint16(b[2*i:], v)
+	le.PutUint16(b, 0xfff8)
+	for i := range 1 + len(f.dirs) {
+		le.PutUint16(b[2+2*i:], 0xffff)
 	}
-	first := int64(2 + fatDirs)
-	last := first + align(file, f.cluster)/f.cluster - 1
-	for c := first; c < last; c++ {
-		le.PutUint16(b[2*c:], uint16(c+1))
+	for i := range f.files {
+		last := f.first(i+1) - 1
+		for c := f.first(i); c < last; c++ {
+			le.PutUint16(b[2*c:], uint16(c+1))
+		}
+		le.PutUint16(b[2*last:], 0xffff)
 	}
-	le.PutUint16(b[2*last:], 0xffff)
 }
 
 // fatEntry encodes one 32-byte directory entry; name is the padded 8.3 form without the dot.

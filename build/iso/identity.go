@@ -59,13 +59,24 @@ func (w *Writer) identity() identity {
 	if o.BIOS != nil {
 		part(h, "isohdpfx", o.BIOS.Isohdpfx)
 	}
-	if o.EFI != nil {
+	if w.uki != nil {
 		part(h, "stub", o.EFI.Stub)
 		part(h, "osrel", []byte(o.EFI.OSRelease))
 		part(h, "uname", []byte(o.EFI.Uname))
+		if o.EFI.Signer != nil {
+			part(h, "signer", o.EFI.Signer.cert.Raw)
+		}
+	}
+	for _, x := range w.grub {
+		part(h, "grub "+x.path, x.content)
 	}
 	for _, n := range w.root.files() {
 		n.sum.writeTo(h, "file "+n.path())
+	}
+	for _, x := range o.Files {
+		if x.Link != "" {
+			part(h, "link "+x.Path, []byte(x.Link))
+		}
 	}
 	return identity(h.Sum(nil))
 }

@@ -17,7 +17,10 @@ type File interface {
 //
 // Cmdline reaches the kernel byte for byte, quotes, percent signs and backslashes included; isolinux puts
 // "BOOT_IMAGE=/boot/vmlinuz initrd=/boot/initrd " in front. So it may have 2001 bytes with BIOS and 2047 without.
-// Refused are control characters, bytes outside ASCII and, with BIOS, a lone "-" and an initrd= of its own.
+// Refused are control characters, bytes outside ASCII and, with BIOS, a lone "-" and an initrd= of its own. GRUB
+// puts "BOOT_IMAGE=/boot/vmlinuz " in front, and it cannot pass every quote: with Grub, refused are backslashes,
+// single quotes, and double quotes that do not enclose a whole word with a space inside ("a=b c" passes, a="b c"
+// does not).
 type Options struct {
 	VolumeID    string    // volume label, 1 to 32 printable ASCII characters
 	Epoch       time.Time // every date in the image; the zero Time stands for 1970-01-01; up to the year 2107
@@ -38,20 +41,27 @@ type BIOS struct {
 	Isohdpfx []byte // isohdpfx.bin, the boot code of the MBR, 432 bytes
 }
 
-// EFI holds what makes a unified kernel image, the stub from Debian's package systemd-boot-efi.
+// EFI holds what makes a unified kernel image, the stub from Debian's package systemd-boot-efi, or Grub instead.
 type EFI struct {
-	Stub      []byte // linuxx64.efi.stub; it may be unsigned only
-	OSRelease string // .osrel section, in os-release(5) format; empty: no such section
-	Uname     string // .uname section, the kernel release; empty: no such section
+	Stub      []byte  // linuxx64.efi.stub; it may be unsigned only
+	OSRelease string  // .osrel section, in os-release(5) format; empty: no such section
+	Uname     string  // .uname section, the kernel release; empty: no such section
+	Signer    *Signer // signs the unified kernel image for Secure Boot; nil: unsigned. File must be an io.ReaderAt then
+	Grub      *Grub   // GRUB in place of the unified kernel image; the other fields are empty then
 }
 
 // Extra is one more file of the ISO 9660 tree, world-readable, owned by root. Its content is Data, or Size bytes
-// of Content when that is set: New reads them then, and it is an error when they are fewer.
+// of Content when that is set: New reads them then, and it is an error when they are fewer. With Link set it is a
+// symbolic link instead.
+//
+// A path may have 64 levels. ECMA-119 stops at eight; Linux, xorriso and GRUB read deeper trees as they are, so
+// nothing is relocated.
 type Extra struct {
 	Path    string // slash-separated, relative to the root, for example "lkv/manifest.json"
 	Data    []byte
 	Content io.Reader
-	Size    int64 // bytes; with Content only
+	Size    int64  // bytes; with Content only
+	Link    string // target of a symbolic link, a clean path of up to 1024 bytes, absolute or relative
 }
 
 // ErrTooLarge is wrapped by every error that says that something does not fit the image's formats.
@@ -94,11 +104,27 @@ func (o Options) checked() (Options, error) {
 	if o.extent == 0 {
 		o.extent = maxExtent
 	}
+	if err := o.EFI.check(); err != nil {
+		return o, err
+	}
 	var err error
-	if o.Cmdline, err = checkCmdline(o.Cmdline, o.BIOS != nil); err != nil {
+	if o.Cmdline, err = checkCmdline(o.Cmdline, o.BIOS != nil, o.EFI != nil && o.EFI.Grub != nil); err != nil {
 		return o, err
 	}
 	return o, o.BIOS.check()
+}
+
+// check is fine with nil: then there is nothing to boot with UEFI.
+func (e *EFI) check() error {
+	switch {
+	case e == nil || e.Grub == nil:
+		return nil
+	case e.Signer != nil:
+		return errors.New("check EFI: a signer signs the unified kernel image; with GRUB everything comes signed already")
+	case len(e.Stub) > 0 || e.OSRelease != "" || e.Uname != "":
+		return errors.New("check EFI: a unified kernel image and GRUB exclude one another")
+	}
+	return e.Grub.check()
 }
 
 func checkVolumeID(id string) error {

@@ -26,6 +26,12 @@ func run(t *testing.T, debianPackage, name string, args ...string) string {
 	return string(out)
 }
 
+// runs tells whether another program, which an earlier call of run has found, accepts its input.
+func runs(t *testing.T, name string, args ...string) bool {
+	t.Helper()
+	return exec.CommandContext(t.Context(), name, args...).Run() == nil
+}
+
 // save puts bytes into a file of the test's own directory.
 func save(t *testing.T, name string, b []byte) string {
 	t.Helper()

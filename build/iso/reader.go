@@ -16,6 +16,7 @@ type Entry struct {
 	Path    string      // slash-separated, relative to the root, with Rock Ridge names when there are any
 	Ident   string      // ISO 9660 identifier, for example "VMLINUZ.;1"
 	Mode    fs.FileMode // from Rock Ridge, else 0444 or 0555
+	Link    string      // target of a symbolic link
 	ModTime time.Time
 	Extent  Extent
 }
@@ -130,7 +131,7 @@ func (m *Image) addBoot(platform byte, b []byte) {
 
 // walk collects a directory and what lies below it.
 func (m *Image) walk(path string, dir Extent, depth int) error {
-	if depth > 64 || m.seen[dir.Offset] {
+	if depth > maxDepth || m.seen[dir.Offset] {
 		return fmt.Errorf("read directory %q: it contains itself or is too deep: %w", path, ErrFormat)
 	}
 	m.seen[dir.Offset] = true

@@ -107,12 +107,13 @@ func (m *Image) rockRidge(e *Entry, use []byte) error {
 		return checkEntryName(e.Path)
 	}
 	var name strings.Builder
+	var link linkReader
 	use = use[m.skip:]
 	for hops := 0; use != nil; hops++ {
 		if hops > 32 {
 			return fmt.Errorf("continuations of %q do not end: %w", e.Ident, ErrFormat)
 		}
-		next, err := m.scan(e, use, &name)
+		next, err := m.scan(e, use, &name, &link)
 		if err != nil {
 			return err
 		}
@@ -121,11 +122,14 @@ func (m *Image) rockRidge(e *Entry, use []byte) error {
 	if name.Len() > 0 {
 		e.Path = name.String()
 	}
+	if e.Link = link.target; e.Link != "" {
+		e.Mode |= fs.ModeSymlink
+	}
 	return checkEntryName(e.Path)
 }
 
 // scan reads one area of entries and returns the area its CE entry points to, or nil.
-func (m *Image) scan(e *Entry, use []byte, name *strings.Builder) (next []byte, err error) {
+func (m *Image) scan(e *Entry, use []byte, name *strings.Builder, link *linkReader) (next []byte, err error) {
 	le := binary.LittleEndian
 	for len(use) >= 4 {
 		n := int(use[2])
@@ -137,6 +141,10 @@ func (m *Image) scan(e *Entry, use []byte, name *strings.Builder) (next []byte, 
 			name.Write(s[5:])
 		case string(s[:2]) == "PX" && n >= 36:
 			e.Mode = e.Mode.Type() | fs.FileMode(le.Uint32(s[4:])&0o777)
+		case string(s[:2]) == "SL" && n >= 5:
+			if err := link.add(s[5:]); err != nil {
+				return nil, err
+			}
 		case string(s[:2]) == "CE" && n >= continueLen:
 			at, size := int64(le.Uint32(s[4:]))*sector+int64(le.Uint32(s[12:])), le.Uint32(s[20:])
 			if size > sector {
@@ -157,6 +165,41 @@ func (m *Image) scan(e *Entry, use []byte, name *strings.Builder) (next []byte, 
 func checkEntryName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
 		return fmt.Errorf("file name %q: %w", name, ErrFormat)
+	}
+	return nil
+}
+
+// linkReader puts the target of a symbolic link together from the components of its SL entries.
+type linkReader struct {
+	target string
+	goesOn bool // the last component goes on in the next one
+}
+
+// maxTarget is the longest target Linux knows, in bytes.
+const maxTarget = 4095
+
+func (l *linkReader) add(parts []byte) error {
+	for len(parts) > 0 {
+		if len(parts) < 2 || len(parts) < 2+int(parts[1]) {
+			return fmt.Errorf("symbolic link is cut off: %w", ErrFormat)
+		}
+		flags, text := parts[0], string(parts[2:2+int(parts[1])])
+		parts = parts[2+int(parts[1]):]
+		switch {
+		case flags&linkSelf != 0:
+			text = "."
+		case flags&linkParent != 0:
+			text = ".."
+		case flags&linkRoot != 0:
+			text = "/"
+		}
+		if l.target != "" && !l.goesOn && !strings.HasSuffix(l.target, "/") {
+			l.target += "/"
+		}
+		l.target, l.goesOn = l.target+text, flags&linkGoesOn != 0
+		if len(l.target) > maxTarget {
+			return fmt.Errorf("symbolic link of more than %d bytes: %w", maxTarget, ErrFormat)
+		}
 	}
 	return nil
 }

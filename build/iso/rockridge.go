@@ -2,6 +2,8 @@ package iso
 
 import (
 	"encoding/binary"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -9,6 +11,7 @@ import (
 const (
 	modeDir  = 0o040555
 	modeFile = 0o100444
+	modeLink = 0o120777
 )
 
 // maxRecord is the longest directory record: its length is one byte and even.
@@ -30,6 +33,9 @@ func suspExtension() []byte {
 // posix is the PX entry: mode, links, owner 0, group 0.
 func posix(n *node) []byte {
 	mode, links := uint32(modeFile), uint32(1)
+	if n.link != "" {
+		mode = modeLink
+	}
 	if n.dir {
 		mode, links = modeDir, 2
 		for _, c := range n.children {
@@ -63,6 +69,52 @@ func names(name string) [][]byte {
 		name = name[250:]
 	}
 	return append(list, append([]byte{'N', 'M', byte(5 + len(name)), 1, 0}, name...))
+}
+
+// Flags of the components of a symbolic link's target, and of the SL entry itself.
+const (
+	linkGoesOn = 0x01
+	linkSelf   = 0x02
+	linkParent = 0x04
+	linkRoot   = 0x08
+)
+
+// linkTarget makes the SL entries of a symbolic link, RRIP 4.1.3: each holds up to 250 bytes of components, so a
+// longer name goes on in the next one.
+func linkTarget(target string) [][]byte {
+	var list [][]byte
+	add := func(flag byte, text string) {
+		last := len(list) - 1
+		if last < 0 || len(list[last])+2+len(text) > 255 {
+			list = append(list, []byte{'S', 'L', 0, 1, 0})
+			last++
+		}
+		list[last] = append(append(list[last], flag, byte(len(text))), text...)
+	}
+	if strings.HasPrefix(target, "/") {
+		add(linkRoot, "")
+		target = target[1:]
+	}
+	for part := range strings.FieldsFuncSeq(target, func(r rune) bool { return r == '/' }) {
+		switch {
+		case part == ".":
+			add(linkSelf, "")
+		case part == "..":
+			add(linkParent, "")
+		case len(part) > 248:
+			add(linkGoesOn, part[:248])
+			add(0, part[248:])
+		default:
+			add(0, part)
+		}
+	}
+	for i, e := range list {
+		e[2] = byte(len(e))
+		if i < len(list)-1 {
+			e[4] = linkGoesOn
+		}
+	}
+	return list
 }
 
 // overflow is the area of entries that do not fit their directory record.
@@ -160,7 +212,7 @@ func (o *overflow) directory(d *node, extent int64, t time.Time) []byte {
 	out = append(out, o.record(d.parent.pieces(extent)[0], "\x01", common(d.parent), t)...)
 	for _, c := range d.children {
 		for _, p := range c.pieces(extent) {
-			rec := o.record(p, c.ident, append(common(c), names(c.name)...), t)
+			rec := o.record(p, c.ident, slices.Concat(common(c), names(c.name), linkTarget(c.link)), t)
 			if len(out)%sector+len(rec) > sector {
 				out = append(out, make([]byte, sector-len(out)%sector)...)
 			}

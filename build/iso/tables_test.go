@@ -106,12 +106,12 @@ func TestFATGeometry(t *testing.T) {
 		{65522*4<<10 + 1, 8 << 10, 32764},
 		{65522 * 32 << 10, 32 << 10, 65524},
 	} {
-		f, err := fatFor(c.file)
-		if err != nil || f.cluster != c.cluster || f.clusters(c.file) != c.clusters {
+		f, err := newFAT(ukiCluster, fatFile{UKIPath, c.file})
+		if err != nil || f.cluster != c.cluster || (f.size()-fatData)/f.cluster != c.clusters {
 			t.Errorf("file of %d bytes: %+v, %v", c.file, f, err)
 		}
 	}
-	if _, err := fatFor(65522*32<<10 + 1); err == nil {
+	if _, err := newFAT(ukiCluster, fatFile{UKIPath, 65522*32<<10 + 1}); err == nil {
 		t.Error("a file too large for FAT16 was accepted")
 	}
 	if fatData%initrdAlign != 0 {

@@ -4,12 +4,20 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 )
 
-// maxDepth is ECMA-119's limit on directory levels, the root included.
-const maxDepth = 8
+// maxDepth bounds the levels of the tree, the root included. ECMA-119 allows eight; those who read Rock Ridge trees
+// have no limit, so deeper ones are simply written, without the relocated directories that mkisofs makes of them.
+const maxDepth = 64
+
+// maxDirs is how many directories a path table can number.
+const maxDirs = 1<<16 - 1
+
+// maxLink keeps all Rock Ridge entries of a symbolic link within one sector, in bytes.
+const maxLink = 1024
 
 // node is one directory or file of the ISO 9660 tree.
 type node struct {
@@ -23,6 +31,7 @@ type node struct {
 	size     int64     // bytes
 	content  io.Reader // what New writes; nil for shared extents
 	sum      sum       // of the content, when it was written
+	link     string    // target of a symbolic link
 }
 
 func newRoot() *node {
@@ -69,6 +78,24 @@ func checkName(name string) error {
 		return fmt.Errorf("%q contains a NUL", name)
 	}
 	return nil
+}
+
+// checkLink returns the target of a symbolic link that Rock Ridge can express.
+func checkLink(x Extra) (string, error) {
+	switch {
+	case x.Content != nil || len(x.Data) > 0:
+		return "", fmt.Errorf("add %q: a symbolic link has no content", x.Path)
+	case len(x.Link) > maxLink || strings.ContainsRune(x.Link, 0):
+		return "", fmt.Errorf("add %q: a link's target has up to %d bytes and no NUL", x.Path, maxLink)
+	case path.Clean(x.Link) != x.Link:
+		return "", fmt.Errorf("add %q: link target %q is not clean: write %q", x.Path, x.Link, path.Clean(x.Link))
+	}
+	for part := range strings.SplitSeq(x.Link, "/") {
+		if len(part) > 255 {
+			return "", fmt.Errorf("add %q: a name of %d bytes is longer than 255", x.Path, len(part))
+		}
+	}
+	return x.Link, nil
 }
 
 func (n *node) child(name string) *node {

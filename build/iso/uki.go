@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 )
@@ -46,6 +47,8 @@ type uki struct {
 	fileAl  int64  // FileAlignment
 	data    uint32 // SizeOfInitializedData so far
 	sources []peSection
+	signer  *Signer // nil: unsigned
+	ragged  bool    // the stub's sections do not follow one another
 }
 
 // peSection is one section header.
@@ -61,6 +64,9 @@ func newUKI(e *EFI, cmdline string) (*uki, error) {
 	u, err := readStub(e.Stub)
 	if err != nil {
 		return nil, fmt.Errorf("read EFI stub: %w", err)
+	}
+	if u.signer = e.Signer; u.signer != nil && u.ragged {
+		return nil, errors.New("read EFI stub: it has bytes that no section covers, and signatures leave them out")
 	}
 	// .sbat comes with the stub when it has one; it names the stub's own versions, so none is made up here.
 	small := []struct{ name, text string }{{".osrel", e.OSRelease}, {".cmdline", cmdline}, {".uname", e.Uname}}
@@ -138,6 +144,7 @@ func (u *uki) readSections(b []byte) error {
 		if size > 0 && raw < headers {
 			return fmt.Errorf("section %s lies in the header", name)
 		}
+		u.ragged = u.ragged || size > 0 && raw != end
 		end = max(end, raw+size)
 		u.table += peSectionHeader
 	}
@@ -153,7 +160,7 @@ func (u *uki) kernelOffset(initrd int64) int64 {
 	return int64(len(u.stub)) + align(initrd, initrdAlign)
 }
 
-// size is the length of the whole file in bytes.
+// size is the length of the whole file in bytes, without a signature.
 func (u *uki) size(initrd, kernel int64) int64 {
 	return u.kernelOffset(initrd) + align(kernel, u.fileAl)
 }
@@ -182,6 +189,61 @@ func (u *uki) head(initrd, kernel int64) []byte {
 	le.PutUint32(b[u.pe+peImageSize:], uint32(align(va+kernel, u.secAl)))
 	le.PutUint32(b[u.pe+peChecksum:], 0) // firmware does not look at it; signing tools fill it in
 	return b
+}
+
+// finish writes everything of the file at base but the initrd, which is there already, signs it, and returns its
+// length.
+func (u *uki) finish(f target, base, initrd int64, kernel []byte) (int64, error) {
+	at, end := u.kernelOffset(initrd), u.size(initrd, int64(len(kernel)))
+	if err := f.zeros(base+int64(len(u.stub))+initrd, base+at); err != nil {
+		return 0, err
+	}
+	if err := f.put(kernel, base+at, "kernel"); err != nil {
+		return 0, err
+	}
+	if err := f.zeros(base+at+int64(len(kernel)), base+end); err != nil {
+		return 0, err
+	}
+	head := u.head(initrd, int64(len(kernel)))
+	if err := f.put(head, base, "kernel image's head"); err != nil || u.signer == nil {
+		return end, err
+	}
+	return u.sign(f, base, end, head)
+}
+
+// maxUKI bounds a unified kernel image in bytes: its addresses have 32 bits, and firmware loads it as a whole.
+const maxUKI = 1<<31 - 1<<20
+
+// WriteUKI writes the unified kernel image alone, from offset 0 of f, as New and Close put it into an ISO: the same
+// bytes for the same Options.EFI, Cmdline, Kernel and initrd, signed when there is a signer. The other options
+// do not matter. It returns the length in bytes.
+func WriteUKI(f File, o Options, initrd io.Reader) (int64, error) {
+	if o.EFI == nil || o.EFI.Grub != nil {
+		return 0, errors.New("check options: no unified kernel image is asked for")
+	}
+	if len(o.Kernel) == 0 {
+		return 0, errors.New("check kernel: it is empty")
+	}
+	cmdline, err := checkCmdline(o.Cmdline, false, false)
+	if err != nil {
+		return 0, err
+	}
+	u, err := newUKI(o.EFI, cmdline)
+	if err != nil {
+		return 0, err
+	}
+	most := maxUKI - u.size(0, int64(len(o.Kernel))) - o.EFI.Signer.room()
+	at := io.NewOffsetWriter(f, int64(len(u.stub)))
+	n, err := io.CopyBuffer(struct{ io.Writer }{at}, io.LimitReader(initrd, max(0, most)+1), make([]byte, 1<<20))
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("write initrd: %w", err)
+	case n == 0:
+		return 0, errors.New("write initrd: it is empty")
+	case n > most:
+		return 0, fmt.Errorf("write initrd: with the kernel it is larger than %d bytes: %w", int64(maxUKI), ErrTooLarge)
+	}
+	return u.finish(target{f}, 0, n, o.Kernel)
 }
 
 func (s peSection) put(b []byte) {

@@ -14,24 +14,26 @@ type Extent struct {
 	Size   int64 // bytes
 }
 
-// Layout tells where things lie in an image. Kernel, Initrd and UKI lie inside EFI when there is one.
+// Layout tells where things lie in an image. Kernel, Initrd and UKI lie inside EFI when there is a UKI; with GRUB,
+// kernel and initrd lie behind EFI.
 type Layout struct {
 	Kernel Extent
 	Initrd Extent
 	EFI    Extent // FAT16 image
-	UKI    Extent // BOOTX64.EFI
+	UKI    Extent // BOOTX64.EFI, with its signature; none with GRUB
 	Size   int64  // the whole image, bytes
 }
 
 // Writer writes one image. Its methods must not be called at the same time.
 type Writer struct {
-	f        File
+	f        target
 	o        Options
 	root     *node
 	isolinux *node // nil without BIOS
 	boot     bootFiles
 	fat      *fat // nil without EFI
-	uki      *uki // nil without EFI
+	uki      *uki // nil without EFI, and with GRUB
+	grub     []grubFile
 	head     head
 	layout   Layout
 	initrd   sum
@@ -42,7 +44,8 @@ type Writer struct {
 
 // bootFiles are the nodes whose extents are known late.
 type bootFiles struct {
-	catalog, kernel, initrd, efi, uki *node
+	catalog, kernel, initrd, efi *node
+	inEFI                        []*node // the files of the EFI system partition
 }
 
 // head holds the places of the structures before the first file, in sectors, and the path table's size in bytes.
@@ -60,7 +63,13 @@ func New(f File, o Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{f: f, o: o, root: newRoot()}
+	if _, ok := f.(io.ReaderAt); !ok && o.EFI != nil && o.EFI.Signer != nil {
+		return nil, errors.New("check file: signing reads the image back, and it is no io.ReaderAt")
+	}
+	w := &Writer{f: target{f}, o: o, root: newRoot()}
+	if err := w.planEFI(); err != nil {
+		return nil, err
+	}
 	if err := w.grow(); err != nil {
 		return nil, err
 	}
@@ -87,18 +96,29 @@ func (w *Writer) grow() error {
 		inMemory(isolinuxDir+"ldlinux.c32", b.Ldlinux)
 		inMemory(ConfigPath, isolinuxConfig(w.o.Cmdline))
 	}
-	if w.o.EFI != nil {
-		w.boot.efi, w.boot.uki = shared(EFIPath), shared(UKIPath)
+	if w.fat != nil {
+		w.boot.efi = shared(EFIPath)
+		for _, x := range w.fat.files {
+			w.boot.inEFI = append(w.boot.inEFI, shared(x.path))
+		}
 	}
 	for _, x := range w.o.Files {
-		if x.Content == nil {
-			inMemory(x.Path, x.Data)
-		} else {
+		switch {
+		case x.Link != "":
+			if n := shared(x.Path); n != nil {
+				n.link, w.err = checkLink(x)
+			}
+		case x.Content != nil:
 			add(x.Path, x.Content, x.Size)
+		default:
+			inMemory(x.Path, x.Data)
 		}
 	}
 	if w.err != nil {
 		return w.err
+	}
+	if n := len(w.root.dirs()); n > maxDirs {
+		return fmt.Errorf("plan image: %d directories, ISO 9660 can number %d: %w", n, maxDirs, ErrTooLarge)
 	}
 	return w.root.nameChildren()
 }
@@ -132,22 +152,44 @@ func (w *Writer) placeHead() {
 	w.layout.Initrd.Offset = int64(next) * sector
 }
 
+// planEFI decides what the EFI system partition holds and checks that it can hold the largest initrd.
+func (w *Writer) planEFI() (err error) {
+	switch e := w.o.EFI; {
+	case e == nil:
+	case e.Grub != nil:
+		words, err := grubWords(w.o.Cmdline)
+		if err != nil {
+			return err
+		}
+		w.grub = e.Grub.files(grubConfig(w.o.VolumeID, words))
+		files := make([]fatFile, len(w.grub))
+		for i, x := range w.grub {
+			files[i] = fatFile{x.path, int64(len(x.content))}
+		}
+		w.fat, err = newFAT(grubCluster, files...)
+		return err
+	default:
+		if w.uki, err = newUKI(e, w.o.Cmdline); err != nil {
+			return err
+		}
+		most := w.uki.size(w.o.InitrdBound, int64(len(w.o.Kernel))) + e.Signer.room()
+		w.fat, err = newFAT(ukiCluster, fatFile{UKIPath, most})
+	}
+	return err
+}
+
 // placeInitrd decides where the initrd begins and checks that the largest possible image fits its formats.
 func (w *Writer) placeInitrd() error {
-	if w.o.EFI == nil {
-		w.layout.Initrd.Offset = align(w.layout.Initrd.Offset, initrdAlign)
-		return w.checkSize()
+	l := &w.layout
+	if w.fat != nil {
+		l.EFI.Offset = align(l.Initrd.Offset, 1<<20)
+		l.Initrd.Offset = l.EFI.Offset + w.fat.size()
 	}
-	var err error
-	if w.uki, err = newUKI(w.o.EFI, w.o.Cmdline); err != nil {
-		return err
+	if w.uki != nil {
+		l.UKI.Offset = l.EFI.Offset + w.fat.offset(0)
+		l.Initrd.Offset = l.UKI.Offset + int64(len(w.uki.stub))
 	}
-	if w.fat, err = fatFor(w.uki.size(w.o.InitrdBound, int64(len(w.o.Kernel)))); err != nil {
-		return err
-	}
-	w.layout.EFI.Offset = align(w.layout.Initrd.Offset, 1<<20)
-	w.layout.UKI.Offset = w.layout.EFI.Offset + w.fat.fileOffset()
-	w.layout.Initrd.Offset = w.layout.UKI.Offset + int64(len(w.uki.stub))
+	l.Initrd.Offset = align(l.Initrd.Offset, initrdAlign)
 	return w.checkSize()
 }
 
@@ -167,7 +209,7 @@ func (w *Writer) writeFixed() error {
 		if n == w.isolinux {
 			n.content = bytes.NewReader(bootInfo(w.o.BIOS.Isolinux, n.lba))
 		}
-		if err := w.zeros(at, int64(n.lba)*sector); err != nil {
+		if err := w.f.zeros(at, int64(n.lba)*sector); err != nil {
 			return err
 		}
 		if err := w.copyFile(n); err != nil {
@@ -175,7 +217,17 @@ func (w *Writer) writeFixed() error {
 		}
 		at = int64(n.lba)*sector + n.size
 	}
-	return w.zeros(at, w.layout.Initrd.Offset)
+	for i, x := range w.grub {
+		to := w.layout.EFI.Offset + w.fat.offset(i)
+		if err := w.f.zeros(at, to); err != nil {
+			return err
+		}
+		if err := w.f.put(x.content, to, x.path); err != nil {
+			return err
+		}
+		at = to + int64(len(x.content))
+	}
+	return w.f.zeros(at, w.layout.Initrd.Offset)
 }
 
 // copyFile writes one file's content to its place.
@@ -194,16 +246,6 @@ func (w *Writer) copyFile(n *node) error {
 	return nil
 }
 
-func (w *Writer) writeAt(p []byte, at int64, what string) error {
-	if len(p) == 0 {
-		return nil
-	}
-	if _, err := w.f.WriteAt(p, at); err != nil {
-		return fmt.Errorf("write %s at byte %d: %w", what, at, err)
-	}
-	return nil
-}
-
 // Write appends to the initrd. It fails when the initrd outgrows Options.InitrdBound; errors are sticky.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.closed {
@@ -216,7 +258,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.err = fmt.Errorf("write initrd: it is larger than its bound of %d bytes: %w", w.o.InitrdBound, ErrTooLarge)
 		return 0, w.err
 	}
-	if w.err = w.writeAt(p, w.layout.Initrd.Offset+w.initrd.size, "initrd"); w.err != nil {
+	if w.err = w.f.put(p, w.layout.Initrd.Offset+w.initrd.size, "initrd"); w.err != nil {
 		return 0, w.err
 	}
 	w.initrd.add(p)

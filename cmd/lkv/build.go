@@ -24,7 +24,7 @@ func (s system) buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Value: "dist", Usage: "write into `DIR`"},
 			&cli.BoolFlag{Name: "locked", Usage: "refuse references that lkv.lock does not pin"},
 			&cli.BoolFlag{Name: "offline", Usage: "never speak to a registry"},
-			&cli.StringSliceFlag{Name: "insecure", Usage: "speak plain HTTP to the registry `HOST:PORT`"},
+			&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
 		},
 		Action: s.build,
 	}
@@ -51,12 +51,12 @@ func (s system) build(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := s.buildInputs(c, spec, chosen)
+	progress := s.progress(c)
+	defer progress.Wait()
+	inputs, err := s.buildInputs(c, spec, chosen, progress)
 	if err != nil {
 		return err
 	}
-	progress := s.progress(c)
-	defer progress.Wait()
 	var list []madeISO
 	for i, in := range inputs {
 		made, err := s.buildOne(c.Context, in, progress)
@@ -78,12 +78,12 @@ func (s system) build(c *cli.Context) error {
 }
 
 // buildInputs fills the inputs of every chosen image before any is built, so that a fault in the last one is found first.
-func (s system) buildInputs(c *cli.Context, spec specs.Spec, chosen []specs.Image) ([]build.Input, error) {
+func (s system) buildInputs(c *cli.Context, spec specs.Spec, chosen []specs.Image, progress *ui.Progress) ([]build.Input, error) {
 	epoch, err := s.epoch()
 	if err != nil {
 		return nil, err
 	}
-	src, err := s.source(c, spec)
+	src, err := s.source(c, spec, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -27,10 +27,13 @@ func (s system) imagesCommand() *cli.Command {
 					&cli.StringFlag{Name: "suite", Value: base.DefaultSuite, Usage: "Debian `SUITE`"},
 					&cli.StringFlag{Name: "mirror", Usage: "`URI` of a Debian mirror (default: this machine's)"},
 					&cli.StringFlag{Name: "guest", Usage: "`PATH` of the program lkv-guest (default: beside lkv)"},
+					&cli.StringFlag{Name: "push", Usage: "push the images to the registry `REG`, for example ghcr.io/acme, which makes lkv/init:1 ghcr.io/acme/init:1"},
+					&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
 				},
 				Action: s.imagesBuild,
 			},
 			{Name: "ls", Usage: "list the images in the cache", Action: s.imagesList},
+			s.imagesImportCommand(), s.imagesExportCommand(), s.imagesPruneCommand(),
 		},
 	}
 }
@@ -41,6 +44,7 @@ type built struct {
 	Ref     string  `json:"ref"`
 	Digest  string  `json:"digest"`
 	Seconds float64 `json:"seconds"`
+	Pushed  string  `json:"pushed,omitempty"` // the reference at the registry
 }
 
 func (s system) imagesBuild(c *cli.Context) error {
@@ -73,15 +77,42 @@ func (s system) imagesBuild(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if reg := c.String("push"); reg != "" {
+		src := &images.Source{Cache: cache, Insecure: texts(c, "insecure")}
+		src.Platform.OS, src.Platform.Architecture = "linux", "amd64"
+		if err := pushComponents(c.Context, src, list, reg, progress); err != nil {
+			return err
+		}
+	}
 	progress.Wait()
 	if given(c, "json") {
 		return s.printJSON(map[string][]built{"images": list})
 	}
 	var rows [][]string
 	for _, b := range list {
-		rows = append(rows, []string{b.Ref, ui.Short(b.Digest)})
+		rows = append(rows, []string{b.Ref, ui.Short(b.Digest), b.Pushed})
 	}
-	return ui.Table(s.Stdout, s.style(), []string{"IMAGE", "DIGEST"}, rows)
+	return ui.Table(s.Stdout, s.style(), []string{"IMAGE", "DIGEST", "PUSHED"}, rows)
+}
+
+// pushComponents copies what was built to a registry and notes under which reference.
+func pushComponents(ctx context.Context, src *images.Source, list []built, reg string, p *ui.Progress) error {
+	for i, b := range list {
+		to := strings.TrimSuffix(reg, "/") + "/" + strings.TrimPrefix(b.Ref, "lkv/")
+		item := p.Start("push "+to, 0)
+		_, present, err := src.Push(ctx, b.Ref, to)
+		if err != nil {
+			item.Fail(errors.New("see below"))
+			return err
+		}
+		note := "sent"
+		if present {
+			note = "present"
+		}
+		item.Done(note)
+		list[i].Pushed = to
+	}
+	return nil
 }
 
 // buildAll downloads once for all components, then builds one after the other: mmdebstrap and compression use all
@@ -101,7 +132,7 @@ func (s system) buildAll(ctx context.Context, cache *images.Cache, cs []base.Com
 		if err == nil {
 			digest, putErr := cache.Put(ctx, comp.Ref, img)
 			err = putErr
-			list = append(list, built{comp.Name, comp.Ref, digest.String(), s.Now().Sub(start).Seconds()})
+			list = append(list, built{Name: comp.Name, Ref: comp.Ref, Digest: digest.String(), Seconds: s.Now().Sub(start).Seconds()})
 		}
 		if err != nil {
 			item.Fail(err)
@@ -153,6 +184,10 @@ func (s system) imagesList(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("list cache: %w", err)
 	}
+	return s.printImages(c, list)
+}
+
+func (s system) printImages(c *cli.Context, list []images.Entry) error {
 	if given(c, "json") {
 		return s.printJSON(map[string][]images.Entry{"images": append([]images.Entry{}, list...)})
 	}

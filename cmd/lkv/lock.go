@@ -37,7 +37,7 @@ func (s system) lockCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "update", Usage: "look up the named images again, all when none is named"},
 			&cli.BoolFlag{Name: "offline", Usage: "never speak to a registry"},
-			&cli.StringSliceFlag{Name: "insecure", Usage: "speak plain HTTP to the registry `HOST:PORT`"},
+			&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
 		},
 		Action: s.lock,
 	}
@@ -55,15 +55,18 @@ func (s system) lock(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	src, err := s.source(c, spec)
-	if err != nil {
-		return err
-	}
 	fresh, err := freshRefs(c, refs)
 	if err != nil {
 		return err
 	}
+	progress := s.progress(c)
+	defer progress.Wait()
+	src, err := s.source(c, spec, progress)
+	if err != nil {
+		return err
+	}
 	lock, changes, err := src.Update(c.Context, refs, fresh)
+	progress.Wait()
 	if err != nil {
 		return fmt.Errorf("lock images: %w", err)
 	}
@@ -76,7 +79,9 @@ func (s system) lock(c *cli.Context) error {
 	return s.printChanges(spec, lock, changes)
 }
 
+// printChanges shows what moved: the digests of the images for this platform, before and now.
 func (s system) printChanges(spec specs.Spec, lock images.Lock, changes []images.Change) error {
+	var rows [][]string
 	for _, ch := range changes {
 		before, after := ui.Short(ch.Old), ui.Short(ch.New)
 		if before == "" {
@@ -85,7 +90,10 @@ func (s system) printChanges(spec specs.Spec, lock images.Lock, changes []images
 		if after == "" {
 			after = "dropped"
 		}
-		if _, err := fmt.Fprintf(s.Stdout, "%s  %s -> %s\n", ch.Ref, before, after); err != nil {
+		rows = append(rows, []string{ch.Ref, before, "->", after})
+	}
+	if len(rows) > 0 {
+		if err := ui.Table(s.Stdout, s.style(), []string{"IMAGE", "WAS", "", "IS"}, rows); err != nil {
 			return err
 		}
 	}
@@ -126,21 +134,4 @@ func freshRefs(c *cli.Context, refs []string) (func(string) bool, error) {
 	}
 	update := given(c, "update")
 	return func(ref string) bool { return update && (len(named) == 0 || named[ref]) }, nil
-}
-
-// source returns where images come from, pinned by the lock file.
-func (s system) source(c *cli.Context, spec specs.Spec) (*images.Source, error) {
-	cache, err := s.openCache(c)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := images.ReadLock(lockPath(spec))
-	if err != nil {
-		return nil, err
-	}
-	src := &images.Source{
-		Cache: cache, Lock: lock, Locked: given(c, "locked"), Offline: given(c, "offline"), Insecure: texts(c, "insecure"),
-	}
-	src.Platform.OS, src.Platform.Architecture = "linux", "amd64"
-	return src, nil
 }
