@@ -23,6 +23,7 @@ type bundle struct {
 	rootfs   string // where the image's files lie; another bundle's directory when that has them already
 	owner    bool   // the image's files are unpacked here
 	readonly bool
+	user     string // the image's USER when it counts; see runAs
 }
 
 // bundles turns every container into its OCI bundle. An image used twice is unpacked once.
@@ -61,7 +62,15 @@ func (c config) bundle(e container, img resolved) (bundle, error) {
 	if len(oci.Process.Args) == 0 {
 		return bundle{}, fmt.Errorf("image %s has no command and the YAML gives none", img.ref)
 	}
-	return bundle{container: e, image: img, oci: oci, runtime: runtime, readonly: oci.Root.Readonly}, nil
+	user, err := imageUser(e.Image, img.config.Config.User, img.config.Config.Labels[mobyLabel])
+	if err != nil {
+		return bundle{}, err
+	}
+	b := bundle{container: e, image: img, oci: oci, runtime: runtime, readonly: oci.Root.Readonly, user: user}
+	if numericUser(user) {
+		err = b.runAs(nil, nil)
+	}
+	return b, err
 }
 
 // imageConfig passes on what LinuxKit looks at.

@@ -3,16 +3,16 @@ package build
 // resolvLink is what /etc/resolv.conf points to in the root file system.
 const resolvLink = "/run/resolvconf/resolv.conf"
 
-// hosts is every image's /etc/hosts.
-const hosts = "127.0.0.1\tlocalhost\n" +
-	"::1\tlocalhost ip6-localhost ip6-loopback\n" +
-	"fe00::0\tip6-localnet\n" +
-	"ff00::0\tip6-mcastprefix\n" +
-	"ff02::1\tip6-allnodes\n" +
-	"ff02::2\tip6-allrouters\n"
+// hosts is every image's /etc/hosts, with LinuxKit's spacing.
+const hosts = "127.0.0.1       localhost\n" +
+	"::1     localhost ip6-localhost ip6-loopback\n" +
+	"fe00::0 ip6-localnet\n" +
+	"ff00::0 ip6-mcastprefix\n" +
+	"ff02::1 ip6-allnodes\n" +
+	"ff02::2 ip6-allrouters\n"
 
-// noResolv is /etc/resolv.conf of a container that binds no other.
-const noResolv = "# no resolver configured\n"
+// noResolv is /etc/resolv.conf of a container that binds no other, as LinuxKit writes it.
+const noResolv = "\n# no resolv.conf configured\n"
 
 // dropped are names of an image that only make sense where it was built.
 var dropped = []string{".dockerenv", "Dockerfile", "dev/console", "etc/hostname"}
@@ -32,6 +32,16 @@ func (t *tree) standard(resolv string) error {
 	for _, name := range []string{"dev", "dev/pts", "dev/shm", "etc", "proc", "sys"} {
 		if err := t.ensure(name, &inode{mode: typeDir | 0o755, mtime: t.mtime}); err != nil {
 			return err
+		}
+	}
+	// Mount points in LinuxKit's eyes: what the image says about them is dropped, what lies in them stays.
+	for _, name := range []string{"dev/pts", "dev/shm"} {
+		n, err := t.find(name)
+		if err != nil {
+			return err
+		}
+		if n != nil && n.ino.is(typeDir) {
+			n.ino = &inode{mode: typeDir | 0o755, mtime: t.mtime}
 		}
 	}
 	if err := t.ensure("etc/mtab", &inode{mode: typeLink | 0o777, target: "/proc/mounts", mtime: t.mtime}); err != nil {

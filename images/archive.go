@@ -135,7 +135,7 @@ func archivedConfig(archive string, d tarball.Descriptor) ([]byte, *v1.ConfigFil
 	if err != nil {
 		return nil, nil, err
 	}
-	hex := strings.TrimSuffix(path.Base(d.Config), ".json")
+	hex := strings.TrimPrefix(strings.TrimSuffix(path.Base(d.Config), ".json"), "sha256:")
 	if want, bad := v1.NewHash("sha256:" + hex); bad == nil && digestOf(raw) != want {
 		return nil, nil, fmt.Errorf("config: %w: it is %s", ErrDamaged, digestOf(raw))
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -131,6 +132,47 @@ func TestPrune(t *testing.T) {
 	}
 	if freed, err := c.Prune(ctx, keepB, false); err != nil || freed.Bytes != 0 {
 		t.Errorf("second time: %+v, %v", freed, err)
+	}
+}
+
+// TestPruneDry: what it says it would do is what it does; a use makes an image young again.
+func TestPruneDry(t *testing.T) {
+	ctx := context.Background()
+	c := newCache(t)
+	for _, ref := range []string{"x/a:1", "x/b:1"} {
+		h, err := c.Put(ctx, ref, anImage(t, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := time.Now().Add(-1000 * time.Hour)
+		if err := os.Chtimes(c.blobs.path(h), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	part := filepath.Join(c.blobs.dir, "sha256", ".part-x")
+	if err := os.WriteFile(part, make([]byte, 100), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := (&Source{Cache: c, Platform: amd64, Offline: true}).Image(ctx, "x/b:1"); err != nil {
+		t.Fatal(err)
+	}
+	young := func(e Entry) bool { return e.Used.After(time.Now().Add(-time.Hour)) }
+	said, err := c.Prune(ctx, young, true)
+	if err != nil || len(said.Images) != 1 || said.Images[0].Ref != "docker.io/x/a:1" || said.Blobs != 4 {
+		t.Fatalf("%+v, %v", said, err)
+	}
+	if list, err := c.List(); err != nil || len(list) != 2 {
+		t.Errorf("dry, but %v, %v", list, err)
+	}
+	did, err := c.Prune(ctx, young, false)
+	if d := cmp.Diff(said, did); err != nil || d != "" {
+		t.Errorf("%v %s", err, d)
+	}
+	if _, err := os.Stat(part); err == nil {
+		t.Error("a download that was cut off is still there")
+	}
+	if list, err := c.List(); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
 	}
 }
 

@@ -154,3 +154,89 @@ func TestLockedRefuses(t *testing.T) {
 		t.Errorf("drifted: %v", err)
 	}
 }
+
+// TestDriftIsRefused: whatever changed at the registry or in the lock file, --locked uses the pinned bytes or nothing.
+func TestDriftIsRefused(t *testing.T) {
+	ctx := context.Background()
+	h := newHub(t)
+	idx, _, _ := multi(t)
+	ref := h.push("a:1", idx)
+	lock, _, err := h.source(newCache(t)).Update(ctx, []string{ref}, always)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, _, _ := multi(t)
+	h.push("a:1", moved)
+	gone := "sha256:" + strings.Repeat("9", 64)
+	pin := func(index, platform string) Lock {
+		return Lock{Images: map[string]Pin{ref: {Index: index, Platforms: map[string]string{"linux/amd64": platform}}}}
+	}
+	was := lock.Images[ref]
+	now, err := h.source(newCache(t)).Resolve(ctx, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		lock Lock
+		is   error
+		want string
+	}{
+		"the tag moved, the lock did not":      {lock, nil, ""},
+		"no pin":                               {Lock{}, ErrLocked, "lkv lock"},
+		"no pin for this platform":             {Lock{Images: map[string]Pin{ref: {Platforms: map[string]string{"linux/arm64": gone}}}}, ErrLocked, "for linux/amd64"},
+		"a platform digest of another index":   {pin(was.Index, now.Platforms["linux/amd64"]), ErrLocked, "does not hold"},
+		"the digest of another platform":       {pin(was.Index, gone), ErrLocked, "does not hold"},
+		"an index nobody has":                  {pin(gone, was.Platforms["linux/amd64"]), ErrUnknown, gone},
+		"an index in place of the image":       {pin("", was.Index), ErrLocked, "does not hold"},
+		"an image that is gone, without index": {pin("", gone), ErrUnknown, gone},
+	} {
+		s := h.source(newCache(t))
+		s.Lock, s.Locked = c.lock, true
+		_, got, err := s.Image(ctx, ref)
+		if c.is == nil {
+			if err != nil || got.String() != was.Platforms["linux/amd64"] {
+				t.Errorf("%s: %s, %v", name, got, err)
+			}
+			continue
+		}
+		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), ref) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestSupersededImagesStay: the image a tag meant before can still be pinned, listed and pruned.
+func TestSupersededImagesStay(t *testing.T) {
+	ctx := context.Background()
+	h := newHub(t)
+	s := h.source(newCache(t))
+	old, next := anImage(t, 1), anImage(t, 1)
+	ref := h.push("a:1", old)
+	lock, _, err := s.Update(ctx, []string{ref}, always)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.push("a:1", next)
+	if _, err := s.Resolve(ctx, ref); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Cache.Prune(ctx, func(Entry) bool { return true }, false); err != nil || len(got.Images) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	s.Offline, s.Lock = true, lock
+	if _, got, err := s.Image(ctx, ref); err != nil || got != digest(t, old) {
+		t.Errorf("pinned: %s, %v", got, err)
+	}
+	s.Lock = Lock{}
+	if _, got, err := s.Image(ctx, ref); err != nil || got != digest(t, next) {
+		t.Errorf("not pinned: %s, %v", got, err)
+	}
+	byDigest := h.host + "/a@" + digest(t, old).String()
+	if _, got, err := s.Image(ctx, byDigest); err != nil || got != digest(t, old) {
+		t.Errorf("by digest: %s, %v", got, err)
+	}
+	got, err := s.Cache.Prune(ctx, func(e Entry) bool { return e.Ref != byDigest }, false)
+	if err != nil || len(got.Images) != 1 || s.Cache.blobs.has(digest(t, old), -1) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

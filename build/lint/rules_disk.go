@@ -67,12 +67,12 @@ func diskRules() []Rule {
 			}
 		},
 	}, {
-		Code: "L08", Title: "a storage image that lkv was not tested with", Severity: Warning,
+		Code: "L08", Title: "a storage image that was not tested", Severity: Warning,
 		Why:   "What format and mount take for a blank disk, and which partition tables they understand, differs from version to version.",
-		Fix:   "Use the version that lkv was tested with.",
+		Fix:   "Use the version that is tested with lkv.",
 		Bad:   "onboot:\n  - name: format\n    image: linuxkit/format:v0.3\n",
 		Good:  "onboot:\n  - name: format\n    image: linuxkit/format:1\n",
-		Given: "lkv was tested with linuxkit/format:1",
+		Given: "the tested version is linuxkit/format:1",
 		given: tested,
 		check: untested,
 	}}
@@ -134,7 +134,7 @@ func untested(p *pass) {
 			if tag, _, _ := strings.Cut(e.image.text, "@"); tag != e.image.text && refer(at{n: scalar(tag)}).tag == r.tag {
 				continue // the same tag, with a digest
 			}
-			p.say(e.d, e.image.n, fmt.Sprintf("%s is not the version that lkv was tested with", e.image.text), "Write image: "+want+". "+persistBlock, nil)
+			p.say(e.d, e.image.n, fmt.Sprintf("%s is not the version that is tested with lkv", e.image.text), "Write image: "+want+". "+persistBlock, nil)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func kernelRules() []Rule {
 		check: noConsole,
 	}, {
 		Code: "L25", Title: "a login on a serial port that is not there", Severity: Warning,
-		Why:   "VMs that lkv creates have no serial port. getty then fails on it, is started again, and prints a message every few seconds.",
+		Why:   "The fleet's VMs have no serial port. getty then fails on it, is started again, and prints a message every few seconds.",
 		Fix:   "Leave console=ttyS0 out, or the getty service.",
 		Bad:   fmt.Sprintf(getty, "console=tty0 console=ttyS0"),
 		Good:  fmt.Sprintf(getty, "console=tty0"),
@@ -101,6 +101,6 @@ func serialLogin(p *pass) {
 	i := slices.IndexFunc(p.words(), func(w string) bool { return strings.HasPrefix(w, "console=ttyS") })
 	getty := slices.ContainsFunc(p.section("services"), func(e *entry) bool { return e.image.is("linuxkit/getty") })
 	if i >= 0 && getty && len(p.Fleets) > 0 {
-		p.say(p.cmdline.d, p.cmdline.n, p.words()[i]+" starts a login on a serial port that the fleet's VMs do not have", "", nil)
+		p.say(p.cmdline.d, p.cmdline.n, p.words()[i]+" starts a login on a serial port that is not there", "", nil)
 	}
 }

@@ -61,14 +61,22 @@ func (s *scan) add(p systemPackage) error {
 	return nil
 }
 
+// families are the distributions whose vulnerability databases know their packages by their own name, for each type of
+// package URL. Packages of any other system are taken for those of the first, from which it is derived.
+var families = map[string][]string{"deb": {"debian", "ubuntu"}, "apk": {"alpine", "chainguard", "wolfi"}}
+
 // addURLs turns system packages into packages. It waits for os-release, which the package URLs name.
 func (s *scan) addURLs() {
-	families := map[string]string{"deb": "debian", "apk": "alpine"}
+	var os OS
+	if s.found.OS != nil {
+		os = *s.found.OS
+	}
 	for _, p := range s.system {
-		family, distro := families[p.kind], ""
-		if s.found.OS != nil && s.found.OS.ID != "" {
-			family, distro = s.found.OS.ID, strings.TrimSuffix(s.found.OS.ID+"-"+s.found.OS.VersionID, "-")
+		family := families[p.kind][0]
+		if slices.Contains(families[p.kind], os.ID) {
+			family = os.ID
 		}
+		distro := strings.Trim(os.ID+"-"+os.VersionID, "-")
 		s.found.Packages = append(s.found.Packages, Package{
 			Name: p.name, Version: p.version, License: p.license, FoundIn: []string{p.found},
 			PURL: purl(p.kind, family, p.name, p.version, map[string]string{"arch": p.arch, "distro": distro, "upstream": p.source}),

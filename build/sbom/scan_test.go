@@ -191,3 +191,19 @@ func fuzz(f *testing.F, path, seed string) {
 		}
 	})
 }
+
+// A distribution that vulnerability databases do not know is taken for the one it comes from.
+func TestPackageURLNamesTheFamily(t *testing.T) {
+	for id, want := range map[string]string{
+		"":                       "pkg:deb/debian/a@1",
+		"ID=ubuntu":              "pkg:deb/ubuntu/a@1?distro=ubuntu",
+		"ID=lkv\nVERSION_ID=1":   "pkg:deb/debian/a@1?distro=lkv-1",
+		"ID=alpine":              "pkg:deb/debian/a@1?distro=alpine",
+		"VERSION_ID=no distance": "pkg:deb/debian/a@1",
+	} {
+		p, err := Scan([]File{text("var/lib/dpkg/status.d/a", 0o644, "Package: a\nVersion: 1\n"), text("etc/os-release", 0o644, id)})
+		if err != nil || p.Packages[0].PURL != want {
+			t.Errorf("%s: %v %v, want %s", id, p.Packages, err, want)
+		}
+	}
+}

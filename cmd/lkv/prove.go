@@ -38,7 +38,7 @@ func (s system) proveCommand() *cli.Command {
 			&cli.StringFlag{Name: "disk-size", Value: "512MiB", Usage: "`SIZE` of each data disk"},
 			&cli.StringFlag{Name: "memory", Usage: "`SIZE` of the memory (default what the image needs and 512MiB)"},
 			&cli.IntFlag{Name: "cpus", Value: 1, Usage: "`NUMBER` of processors"},
-			&cli.DurationFlag{Name: "deadline", Usage: "`TIME` that one boot may take, for example 10m (default 2m with KVM, 6m without)"},
+			&cli.DurationFlag{Name: "deadline", Usage: "`TIME` that one boot may take, for example 10m; 0s: 2m with KVM, 6m without"},
 			&cli.StringFlag{Name: "keep", Usage: "keep the logs in `DIR` in any case (default: on failure only, in a new directory)"},
 		},
 		Action: s.prove,

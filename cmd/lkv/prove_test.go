@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -38,7 +39,8 @@ func TestVerdictExitCode(t *testing.T) {
 			t.Errorf("proven: %v", err)
 		}
 		err := s.verdict(asJSON, prove.Result{}, "")
-		if e, ok := err.(*exit); !ok || e.code != exitError || e.err != nil {
+		var e *exit
+		if !errors.As(err, &e) || e.code != exitError || e.err != nil {
 			t.Errorf("not proven: %v", err)
 		}
 	}

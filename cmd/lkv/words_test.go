@@ -20,8 +20,8 @@ import (
 var prose = []string{"below", "does", "formatting", "itself", "knows", "lab authority", "needs", "only", "or", "makes", "puts"}
 
 var (
-	afterLKV = regexp.MustCompile(`\blkv ([a-z]+)(?: ([a-z]+)\b)?`)
-	quoted   = regexp.MustCompile("`lkv ([a-z]+)(?: ([a-z]+)\\b)?")
+	afterLKV = regexp.MustCompile(`\blkv ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+)\b)?`)
+	quoted   = regexp.MustCompile("`lkv ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+)\\b)?")
 )
 
 // commands maps every command of lkv to its subcommands.

@@ -108,7 +108,7 @@ func TestNotProven(t *testing.T) {
 		"1 cannot write":          {"1-first", "/var/lib/docker cannot be written: write nonce: read-only file system"},
 		"1 writes something else": {"1-first", "wrote bad, not aaaa"},
 		"1 mounts for itself":     {"1-first", "init did not see /var/lib/docker mounted"},
-		"1 does not format":       {"1-first", "formatted=false"},
+		"1 does not format":       {"1-first", "another step of the image writes to disks"},
 		"1 loses the write":       {"2-again", "has lost its data: what the boot before wrote is gone (formatted=false)"},
 		"1 keeps something else":  {"2-again", "holds 01d, not aaaa"},
 		"2 formats again":         {"2-again", "has lost its data: what the boot before wrote is gone (formatted=true)"},

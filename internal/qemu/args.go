@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ func args(c Config, sock string, kvm bool) []string {
 	a = append(a, "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
 		"-chardev", "socket,id=agent,server=on,wait=off,path="+escape(filepath.Join(sock, "agent")),
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+	a = append(a, kernelArgs(c)...)
 	a = append(a, cdArgs(c)...)
 	a = append(a, diskArgs(c)...)
 	a = append(a, nicArgs(c)...)
@@ -76,6 +78,17 @@ func serialArgs(c Config) []string {
 	return []string{"-chardev", "file,id=serial,append=on,path=" + log, "-serial", "chardev:serial"}
 }
 
+func kernelArgs(c Config) []string {
+	if c.Kernel == "" {
+		return nil
+	}
+	a := []string{"-kernel", c.Kernel, "-append", c.Cmdline}
+	if c.Initrd != "" {
+		a = append(a, "-initrd", c.Initrd)
+	}
+	return a
+}
+
 // cdArgs puts the ISO on an AHCI port (q35) or an IDE channel (pc), first in the boot order as vSphere does for lkv's VMs.
 func cdArgs(c Config) []string {
 	if c.ISO == "" {
@@ -94,21 +107,29 @@ func diskArgs(c Config) []string {
 	made := map[string]bool{}
 	for i, d := range c.Disks {
 		id := fmt.Sprintf("disk%d", i)
-		a = append(a, "-drive", "if=none,id="+id+",format=raw,cache=writeback,discard=unmap,file="+escape(d.Path))
+		drive := "if=none,id=" + id + ",format=raw,cache=writeback,discard=unmap"
+		if d.Snapshot {
+			drive += ",snapshot=on"
+		}
+		a = append(a, "-drive", drive+",file="+escape(d.Path))
 		ctl := d.Controller
 		if dev, ok := controllers[ctl]; ok && !made[ctl] {
 			a = append(a, "-device", dev+",id="+ctl)
 			made[ctl] = true
 		}
-		a = append(a, "-device", diskDevice(c, d, id, i))
+		dev := diskDevice(d, id, i)
+		if d.Boot {
+			dev += ",bootindex=1"
+		}
+		a = append(a, "-device", dev)
 	}
 	return a
 }
 
 // controllers maps our controller names to the QEMU device of those that must be added.
-var controllers = map[string]string{"pvscsi": "pvscsi", "virtio-scsi": "virtio-scsi-pci", "lsi": "mptsas1068"}
+var controllers = map[string]string{"pvscsi": "pvscsi", "virtio-scsi": "virtio-scsi-pci", "lsi": "mptsas1068", "usb": "qemu-xhci"}
 
-func diskDevice(c Config, d Disk, id string, n int) string {
+func diskDevice(d Disk, id string, n int) string {
 	serial := ""
 	if d.Serial != "" {
 		serial = ",serial=" + d.Serial
@@ -121,6 +142,10 @@ func diskDevice(c Config, d Disk, id string, n int) string {
 		return "nvme,drive=" + id + serial
 	case "ahci":
 		return fmt.Sprintf("ide-hd,drive=%s,bus=ide.%d%s", id, n+1, serial)
+	case "virtio":
+		return "virtio-blk-pci,drive=" + id + serial
+	case "usb":
+		return "usb-storage,bus=usb.0,removable=on,drive=" + id + serial
 	default:
 		return fmt.Sprintf("scsi-hd,drive=%s,bus=%s.0,device_id=%s%s", id, d.Controller, id, serial)
 	}
@@ -180,7 +205,7 @@ func prepare(c Config) error {
 	if _, err := os.Stat(nvram(c)); err == nil {
 		return nil
 	}
-	vars, err := os.ReadFile(ovmf[c.SecureBoot].vars)
+	vars, err := os.ReadFile(cmp.Or(c.Vars, ovmf[c.SecureBoot].vars))
 	if err != nil {
 		return fmt.Errorf("read UEFI firmware: %w: install it with: apt-get install ovmf", err)
 	}

@@ -25,9 +25,13 @@ type Config struct {
 	MemoryMiB  int    // default 1024
 	CPUs       int    // default 1
 	Firmware   string // BIOS (default) or EFI
-	SecureBoot bool   // EFI only: OVMF with Microsoft's keys
+	SecureBoot bool   // EFI on q35 only: OVMF with Microsoft's keys, or those of Vars
+	Vars       string // EFI only: file with the variables a new machine gets, for Secure Boot keys of one's own; empty: OVMF's
 	Machine    string // "q35" (default) or "pc"
 	ISO        string // path of the CD-ROM image; empty: no CD-ROM
+	Kernel     string // boots this kernel without a boot loader; empty: from ISO or disk
+	Initrd     string // with Kernel only
+	Cmdline    string // with Kernel only
 	Disks      []Disk
 	NICs       []NIC
 	Guestinfo  map[string]string // handed to the guest through fw_cfg, see package report
@@ -40,7 +44,9 @@ type Config struct {
 type Disk struct {
 	Path       string
 	Serial     string // up to 36 characters; what the guest sees as the disk's serial number
-	Controller string // "pvscsi" (default), "virtio-scsi", "lsi" (LSI Logic SAS), "ahci" or "nvme"
+	Controller string // "pvscsi" (default), "virtio-scsi", "lsi" (LSI Logic SAS), "ahci", "nvme", "virtio" or "usb" (a stick)
+	Boot       bool   // in the boot order, after the CD-ROM
+	Snapshot   bool   // what is written is lost at the end
 }
 
 // NIC is one network card.
@@ -60,8 +66,8 @@ func (c Config) withDefaults() (Config, error) {
 	for i := range c.Disks {
 		d := &c.Disks[i]
 		d.Controller = cmp.Or(d.Controller, "pvscsi")
-		if !slices.Contains([]string{"pvscsi", "virtio-scsi", "lsi", "ahci", "nvme"}, d.Controller) {
-			return c, fmt.Errorf("disk %s: unknown controller %q: use pvscsi, virtio-scsi, lsi, ahci or nvme", d.Path, d.Controller)
+		if !slices.Contains([]string{"pvscsi", "virtio-scsi", "lsi", "ahci", "nvme", "virtio", "usb"}, d.Controller) {
+			return c, fmt.Errorf("disk %s: unknown controller %q: use pvscsi, virtio-scsi, lsi, ahci, nvme, virtio or usb", d.Path, d.Controller)
 		}
 	}
 	c.NICs = slices.Clone(c.NICs)
@@ -70,6 +76,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Firmware != BIOS && c.Firmware != EFI {
 		return c, fmt.Errorf("unknown firmware %q: use %s or %s", c.Firmware, BIOS, EFI)
+	}
+	if c.SecureBoot && (c.Firmware != EFI || c.Machine != "q35") {
+		return c, fmt.Errorf("secure boot with firmware %q on machine %q: use %s and q35", c.Firmware, c.Machine, EFI)
 	}
 	if _, err := exec.LookPath(Binary); err != nil {
 		return c, fmt.Errorf("%w: install it with: apt-get install %s ovmf", err, Package)

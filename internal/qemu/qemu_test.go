@@ -36,7 +36,9 @@ func TestKVMNeedsTheCPUFlag(t *testing.T) {
 func TestArguments(t *testing.T) {
 	c, err := Config{
 		Name: "wrk-01", Dir: "d", Firmware: EFI, ISO: "a,b.iso",
-		Disks:     []Disk{{Path: "x.vmdk", Serial: "6000c29"}, {Path: "y", Controller: "nvme"}, {Path: "z"}},
+		Kernel: "k", Initrd: "i,j", Cmdline: "quiet a=b,c",
+		Disks: []Disk{{Path: "x.vmdk", Serial: "6000c29"}, {Path: "y", Controller: "nvme"}, {Path: "z"},
+			{Path: "u", Controller: "usb", Boot: true, Snapshot: true}, {Path: "v", Controller: "virtio", Boot: true}},
 		NICs:      []NIC{{MAC: "00:50:56:00:00:01", Socket: "net.sock"}, {}},
 		Guestinfo: map[string]string{"guestinfo.b": "2", "guestinfo.a": "1"},
 	}.withDefaults()
@@ -50,6 +52,9 @@ func TestArguments(t *testing.T) {
 		"-device pvscsi,id=pvscsi -device scsi-hd,drive=disk0,bus=pvscsi.0,device_id=disk0,serial=6000c29",
 		"-device nvme,drive=disk1,serial=nvme1",
 		"-device scsi-hd,drive=disk2,bus=pvscsi.0,device_id=disk2",
+		"-kernel k -append quiet a=b,c -initrd i,j",
+		"snapshot=on,file=u -device qemu-xhci,id=usb -device usb-storage,bus=usb.0,removable=on,drive=disk3,bootindex=1",
+		"file=v -device virtio-blk-pci,drive=disk4,bootindex=1",
 		"-netdev stream,id=net0,server=off,addr.type=unix,addr.path=net.sock -device vmxnet3,netdev=net0,mac=00:50:56:00:00:01",
 		"-netdev user,id=net1,restrict=on -device vmxnet3,netdev=net1",
 		"-fw_cfg name=opt/lkv/guestinfo.a,file=d/guestinfo-0 -fw_cfg name=opt/lkv/guestinfo.b,file=d/guestinfo-1",
@@ -65,7 +70,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, c := range []Config{{Firmware: "uefi"}, {Disks: []Disk{{Path: "x", Controller: "scsi"}}}} {
+	for _, c := range []Config{{Firmware: "uefi"}, {Disks: []Disk{{Path: "x", Controller: "scsi"}}}, {SecureBoot: true}, {SecureBoot: true, Firmware: EFI, Machine: "pc"}} {
 		if _, err := Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), "use ") {
 			t.Errorf("%+v: got error %v, want one that says what to use", c, err)
 		}
@@ -253,5 +258,19 @@ func TestAgentThatDoesNotAnswer(t *testing.T) {
 	defer cancel()
 	if err := (&Agent{path: path, mu: new(sync.Mutex)}).Ping(ctx); err == nil {
 		t.Error("a silent agent answered")
+	}
+}
+
+func TestOwnFirmwareVariables(t *testing.T) {
+	own := filepath.Join(t.TempDir(), "vars.fd")
+	if err := os.WriteFile(own, []byte("keys"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Dir: t.TempDir(), Firmware: EFI, Vars: own}
+	if err := prepare(c); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(nvram(c)); err != nil || string(got) != "keys" {
+		t.Errorf("variables: %q, %v", got, err)
 	}
 }

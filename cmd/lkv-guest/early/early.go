@@ -6,7 +6,6 @@
 package early
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -95,7 +94,7 @@ func build(root rootdesc.Root, console *boot.Console) error {
 func squashfs(root rootdesc.Root, console *boot.Console) (*os.File, error) {
 	if root.Mode == rootdesc.ModeCD {
 		s := search{want: root, media: devices{}, say: console.Say}
-		return s.find(context.Background())
+		return s.find()
 	}
 	f, err := os.Open(rootdesc.Squashfs)
 	if err != nil {

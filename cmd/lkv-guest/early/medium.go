@@ -1,7 +1,6 @@
 package early
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,24 +41,18 @@ type search struct {
 }
 
 // find returns the open squashfs. Its error lists what was seen.
-func (s *search) find(ctx context.Context) (*os.File, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	look, tell := time.NewTicker(between), time.NewTicker(repeat)
-	defer look.Stop()
-	defer tell.Stop()
-	for {
-		if f := s.look(); f != nil {
+func (s *search) find() (*os.File, error) {
+	for waited := time.Duration(0); ; waited += between {
+		switch f := s.look(); {
+		case f != nil:
 			return f, nil
-		}
-		select {
-		case <-look.C:
-		case <-tell.C:
-			s.say("waiting for the medium with volume ID %q and %s; seen: %s", s.want.Volume, rootdesc.OnMedium, s.sights())
-		case <-ctx.Done():
+		case waited >= patience:
 			return nil, fmt.Errorf("no medium has this image's root file system: looked %s for volume ID %q with %s; seen: %s; "+
 				"attach the image's ISO and reset the machine", patience, s.want.Volume, rootdesc.OnMedium, s.sights())
+		case waited > 0 && waited%repeat == 0:
+			s.say("waiting for the medium with volume ID %q and %s; seen: %s", s.want.Volume, rootdesc.OnMedium, s.sights())
 		}
+		time.Sleep(between)
 	}
 }
 

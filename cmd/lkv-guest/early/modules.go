@@ -19,8 +19,7 @@ func loadAll(paths []string, load func(path string) error, say func(string, ...a
 	}
 }
 
-// load puts one module into the kernel. It is no error when the kernel has it already, or when the module finds that
-// it has nothing to do here.
+// load puts one module into the kernel.
 func load(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -28,15 +27,21 @@ func load(path string) error {
 	}
 	defer func() { _ = f.Close() }()
 	flags := 0
-	packed := filepath.Ext(path) != ".ko"
-	if packed {
+	if compressed(path) {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
-	err = unix.FinitModule(int(f.Fd()), "", flags)
+	return verdict(path, unix.FinitModule(int(f.Fd()), "", flags))
+}
+
+func compressed(path string) bool { return filepath.Ext(path) != ".ko" }
+
+// verdict explains what the kernel said. It is no error when it has the module already, or when the module finds that
+// it has nothing to do on this machine.
+func verdict(path string, err error) error {
 	switch {
 	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENODEV):
 		return nil
-	case packed && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)):
+	case compressed(path) && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)):
 		return fmt.Errorf("this kernel does not load modules with this compression; the kernel image should have them uncompressed: %w", err)
 	}
 	return err

@@ -165,8 +165,11 @@ func (b *bench) replace(ref string, n int) error {
 func (b *bench) write() error {
 	text := string(b.yaml)
 	for _, ref := range []string{b.service, b.big} {
+		if !strings.Contains(text, "image: "+ref) {
+			return fmt.Errorf("docker-host.yml has no image %s any more", ref)
+		}
 		if tag := b.tags[ref]; tag != "" {
-			text = strings.ReplaceAll(text, "image: "+ref+"\n", "image: "+tag+"\n")
+			text = strings.Replace(text, "image: "+ref, "image: "+tag, 1)
 		}
 	}
 	before, files, ok := strings.Cut(text, "files:\n")

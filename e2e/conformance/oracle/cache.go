@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -17,6 +18,14 @@ const refName = "org.opencontainers.image.ref.name"
 
 // Expand is a reference as it stands in both caches.
 func Expand(ref string) string { return util.ReferenceExpand(ref) }
+
+// withTag adds the tag Docker implies. LinuxKit's cache does without.
+func withTag(ref string) string {
+	if strings.Contains(ref[strings.LastIndex(ref, "/"):], ":") {
+		return ref
+	}
+	return ref + ":latest"
+}
 
 var platform = &v1.Platform{OS: "linux", Architecture: "amd64"}
 
@@ -45,8 +54,9 @@ func NewCaches(dir string) (Caches, error) {
 // Add puts an image into both caches under a reference as YAML names it.
 func (c Caches) Add(ref string, img v1.Image) error {
 	name := layout.WithAnnotations(map[string]string{refName: Expand(ref)})
+	tagged := layout.WithAnnotations(map[string]string{refName: withTag(Expand(ref))})
 	for dir, put := range map[string]func(layout.Path) error{
-		c.LKV: func(p layout.Path) error { return p.AppendImage(img, name, layout.WithPlatform(*platform)) },
+		c.LKV: func(p layout.Path) error { return p.AppendImage(img, tagged, layout.WithPlatform(*platform)) },
 		c.LinuxKit: func(p layout.Path) error {
 			return p.AppendIndex(mutate.AppendManifests(empty.Index,
 				mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: platform}}), name)
@@ -96,7 +106,7 @@ func (c Caches) Image(ref string) (v1.Image, error) {
 		return nil, err
 	}
 	for _, d := range list {
-		if d.Annotations[refName] == Expand(ref) {
+		if d.Annotations[refName] == withTag(Expand(ref)) {
 			return p.Image(d.Digest)
 		}
 	}

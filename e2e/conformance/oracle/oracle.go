@@ -43,14 +43,14 @@ func Tar(m moby.Moby, cache, scratch string, w io.Writer) error {
 }
 
 // KernelInitrd makes <base>-kernel, <base>-initrd.img and <base>-cmdline as the linuxkit command does: through
-// a temporary file in scratch.
+// a tar of the root file system, which stays at <base>.tar.
 func KernelInitrd(m moby.Moby, cache, scratch, base string) error {
-	f, err := os.CreateTemp(scratch, "root-*.tar")
+	f, err := os.Create(base + ".tar")
 	if err != nil {
 		return fmt.Errorf("run LinuxKit's builder: %w", err)
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // a scratch file
 	if err := Tar(m, cache, scratch, f); err != nil {
+		f.Close() //nolint:errcheck // there is a better error
 		return err
 	}
 	if err := f.Close(); err != nil {
