@@ -109,7 +109,7 @@ func TestSignatures(t *testing.T) {
 				if !errors.Is(err, ErrUnsigned) || !strings.Contains(err.Error(), want) {
 					t.Errorf("%s: error %v, want %q", what, err, want)
 				}
-				for _, w := range []string{ref, h.host + "/acme/*", good.Key.String(), "cosign sign"} {
+				for _, w := range []string{ref, h.host + "/acme/*", good.String(), "cosign sign"} {
 					if err != nil && !strings.Contains(err.Error(), w) {
 						t.Errorf("%s: error %q lacks %q", what, err, w)
 					}
