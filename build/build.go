@@ -3,15 +3,14 @@ package build
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/lkv-io/lkv/internal/manifest"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -42,6 +41,17 @@ func Build(ctx context.Context, in Input) (Result, error) {
 	if err := b.open(); err != nil {
 		return Result{}, err
 	}
+	r, err := b.attempt(ctx, key)
+	for n := 0; errors.Is(err, errDamaged) && n < b.all; n++ { // each attempt makes at least one piece anew
+		b.say(Event{Step: "warning", Name: err.Error() + ": making it again"})
+		r, err = b.attempt(ctx, key)
+	}
+	return r, err
+}
+
+// attempt makes segments and ISO from the beginning.
+func (b *builder) attempt(ctx context.Context, key string) (Result, error) {
+	b.done = 0
 	if err := b.segments(ctx); err != nil {
 		return Result{}, err
 	}
@@ -57,10 +67,11 @@ type builder struct {
 	store   *store
 	root    *root
 
-	initrd []segment // in file order
+	parts  []segment // of the root file system, in the order they are laid over one another
 	kernel segment
 	boot   segment
-	ident  string // the image's ID
+	early  segment // of the small initrd in front of a squashfs
+	ident  string  // the image's ID
 
 	mu   sync.Mutex // of Progress
 	done int
@@ -115,11 +126,8 @@ func (b *builder) find(ctx context.Context, ref string) (resolved, error) {
 }
 
 func (b *builder) open() error {
-	c, err := newCompressor(levels[b.Compress])
-	if err != nil {
-		return err
-	}
-	b.store, err = openStore(b.Cache, c)
+	var err error
+	b.store, err = openStore(b.Cache, levels[b.Compress])
 	return err
 }
 
@@ -159,7 +167,7 @@ func (b *builder) key() (string, error) {
 		return "", fmt.Errorf("identify build: %w", err)
 	}
 	parts := []string{writer, codec, program(), b.Name, b.Arch, b.Compress, b.epoch().Format(time.RFC3339), string(yaml),
-		string(blocks), strings.Join(b.Boot, ",")}
+		string(blocks), strings.Join(b.Boot, ","), b.Rootfs, strings.Join(b.Also, ",")}
 	for _, ref := range b.config.references(b.BootImage) {
 		parts = append(parts, ref, b.images[ref].digest.String())
 	}
@@ -187,40 +195,4 @@ func program() string {
 		return ""
 	}
 	return fmt.Sprint(st.Size(), st.ModTime().UnixNano())
-}
-
-// pointer is <out>/<image>.json: which ISO is the newest, and what it was made from.
-type pointer struct {
-	Format   int    `json:"format"`
-	Image    string `json:"image"`
-	ID       string `json:"id"`
-	ISO      string `json:"iso"`      // file name beside this file
-	Manifest string `json:"manifest"` // file name beside this file
-	SHA256   string `json:"sha256"`
-	Size     int64  `json:"size"`
-	Key      string `json:"key"` // of the input
-}
-
-// newest returns the last ISO when it was made from the same input and is still there.
-func newest(out, name, key string) (Result, bool) {
-	data, err := os.ReadFile(filepath.Join(out, name+".json"))
-	if err != nil {
-		return Result{}, false
-	}
-	var p pointer
-	if json.Unmarshal(data, &p) != nil || p.Key != key || filepath.Base(p.ISO) != p.ISO || filepath.Base(p.Manifest) != p.Manifest {
-		return Result{}, false
-	}
-	r := Result{ISO: filepath.Join(out, p.ISO), Path: filepath.Join(out, p.Manifest), Cached: true}
-	st, err := os.Stat(r.ISO)
-	if err != nil || st.Size() != p.Size {
-		return Result{}, false
-	}
-	f, err := os.Open(r.Path)
-	if err != nil {
-		return Result{}, false
-	}
-	defer func() { _ = f.Close() }()
-	r.Manifest, err = manifest.Read(f)
-	return r, err == nil && r.Manifest.ISO.SHA256 == p.SHA256
 }

@@ -27,13 +27,10 @@ func split(name string) (dir, base string) {
 	return strings.TrimSuffix(dir, "/"), base
 }
 
-// warnLost is said once per image whose file capabilities an initrd cannot carry.
-const warnLost = "image %s: %d files lose their capabilities (setcap): an initrd has no extended attributes"
-
 // container fills a bundle's directory with the image: <dir>/lower or <dir>/rootfs.
 func (r resolved) container(place string, clamp int64) func(context.Context, *spill) (content, error) {
 	return func(ctx context.Context, sp *spill) (content, error) {
-		t, lost, err := r.unpack(ctx, sp)
+		t, err := r.unpack(ctx, sp)
 		if err != nil {
 			return content{}, err
 		}
@@ -41,14 +38,14 @@ func (r resolved) container(place string, clamp int64) func(context.Context, *sp
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
 		list := append(dirEntries(parents(place), t.mtime), t.entries(place)...)
-		return content{entries: list, clamp: clamp, lost: lost}, nil
+		return content{entries: list, clamp: clamp, image: r.digest.String(), bill: t.bill(sp)}, nil
 	}
 }
 
 // initImage lays an image over the root.
 func (r resolved) initImage(base *root, clamp int64) func(context.Context, *spill) (content, error) {
 	return func(ctx context.Context, sp *spill) (content, error) {
-		t, lost, err := r.unpack(ctx, sp)
+		t, err := r.unpack(ctx, sp)
 		if err != nil {
 			return content{}, err
 		}
@@ -63,7 +60,7 @@ func (r resolved) initImage(base *root, clamp int64) func(context.Context, *spil
 		if err != nil {
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
-		return content{entries: base.missing(list), clamp: clamp, lost: lost, extra: extra}, nil
+		return content{entries: base.missing(list), clamp: clamp, extra: extra, image: r.digest.String(), bill: t.bill(sp)}, nil
 	}
 }
 
@@ -99,7 +96,7 @@ func (c config) kernelFiles() kernelFiles {
 // kernelImage unpacks the kernel's tar over the root and lifts kernel and microcode out.
 func (r resolved) kernelImage(f kernelFiles, base *root, clamp int64) func(context.Context, *spill) (content, error) {
 	return func(ctx context.Context, sp *spill) (content, error) {
-		t, _, err := r.unpack(ctx, sp)
+		t, err := r.unpack(ctx, sp)
 		if err != nil {
 			return content{}, err
 		}
@@ -115,11 +112,11 @@ func (r resolved) kernelImage(f kernelFiles, base *root, clamp int64) func(conte
 		if k := extra[kernelExtra]; len(k) < 0x206 || string(k[0x202:0x206]) != bootMagic {
 			return content{}, fmt.Errorf("image %s: its file %q is no x86 kernel (bzImage)", r.ref, f.binary)
 		}
-		c := content{clamp: clamp, extra: extra}
+		c := content{clamp: clamp, extra: extra, image: r.digest.String(), bill: t.bill(sp)}
 		if f.tar == "" {
 			return c, nil
 		}
-		mods, err := r.modules(t, sp, f.tar, &c.lost)
+		mods, err := r.modules(t, sp, f.tar)
 		if err != nil {
 			return content{}, err
 		}
@@ -132,7 +129,7 @@ func (r resolved) kernelImage(f kernelFiles, base *root, clamp int64) func(conte
 }
 
 // modules folds the tar inside the kernel image. Its contents are copied within the spill file.
-func (r resolved) modules(t *tree, sp *spill, file string, lost *int) (*tree, error) {
+func (r resolved) modules(t *tree, sp *spill, file string) (*tree, error) {
 	n, err := t.find(strings.TrimPrefix(file, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", r.ref, err)
@@ -141,7 +138,7 @@ func (r resolved) modules(t *tree, sp *spill, file string, lost *int) (*tree, er
 		return nil, fmt.Errorf("image %s: it has no file %q with the modules (kernel.tar: none if it needs none)", r.ref, file)
 	}
 	mods := newTree(t.mtime)
-	if err := mods.fold(sp.open(n.ino), 1, sp, lost); err != nil {
+	if err := mods.fold(sp.open(n.ino), 1, sp); err != nil {
 		return nil, fmt.Errorf("image %s: %s: %w", r.ref, file, err)
 	}
 	return mods, sp.flush()
@@ -175,11 +172,11 @@ func (r resolved) lift(t *tree, sp *spill, file string) ([]byte, error) {
 // bootFiles lifts the boot loader's files. They become files beside an empty segment, cached like one.
 func (r resolved) bootFiles(files map[string]string) func(context.Context, *spill) (content, error) {
 	return func(ctx context.Context, sp *spill) (content, error) {
-		t, _, err := r.unpack(ctx, sp)
+		t, err := r.unpack(ctx, sp)
 		if err != nil {
 			return content{}, err
 		}
-		c := content{extra: map[string][]byte{}}
+		c := content{extra: map[string][]byte{}, image: r.digest.String(), bill: t.bill(sp)}
 		for name, file := range files {
 			if c.extra[name], err = r.lift(t, sp, file); err != nil {
 				return content{}, err

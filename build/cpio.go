@@ -67,8 +67,17 @@ func (r record) length() int64 {
 	return align(110+int64(len(r.name))+1, 4) + align(r.size, 4)
 }
 
-// write writes header and content. A content shorter than announced is an error, never a shifted archive.
+// write writes header and content.
 func (r record) write(w io.Writer, sp *spill, dev [2]uint32, clamp int64) error {
+	return r.around(w, dev, clamp, func(w io.Writer) error {
+		_, err := io.Copy(w, r.content(sp))
+		return err
+	})
+}
+
+// around writes the header, what content writes, and the padding. A content of another size than announced is an
+// error, never a shifted archive.
+func (r record) around(w io.Writer, dev [2]uint32, clamp int64, content func(io.Writer) error) error {
 	var b bytes.Buffer
 	r.header(&b, dev, clamp)
 	if _, err := w.Write(b.Bytes()); err != nil {
@@ -77,27 +86,24 @@ func (r record) write(w io.Writer, sp *spill, dev [2]uint32, clamp int64) error 
 	if r.size == 0 {
 		return nil
 	}
-	n, err := io.Copy(w, r.content(sp))
-	if err != nil {
+	n := &counter{}
+	if err := content(io.MultiWriter(w, n)); err != nil {
 		return fmt.Errorf("read %s: %w", r.name, err)
 	}
-	if n != r.size {
-		return fmt.Errorf("read %s: %d bytes instead of %d", r.name, n, r.size)
+	if n.n != r.size {
+		return fmt.Errorf("read %s: %d bytes instead of %d", r.name, n.n, r.size)
 	}
 	b.Reset()
 	pad(&b, r.size)
-	_, err = w.Write(b.Bytes())
+	_, err := w.Write(b.Bytes())
 	return err
 }
 
 func (r record) content(sp *spill) io.Reader {
-	switch {
-	case r.ino.is(typeLink):
+	if r.ino.is(typeLink) {
 		return bytes.NewReader([]byte(r.ino.target))
-	case r.ino.data != nil:
-		return bytes.NewReader(r.ino.data)
 	}
-	return sp.open(r.ino)
+	return sp.content(r.ino)
 }
 
 // trailerBytes is the end of the archive.

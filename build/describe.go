@@ -14,24 +14,24 @@ const (
 )
 
 // manifest describes the finished initrd; the ISO's own digest is filled in later.
-func (b *builder) manifest(ucode []byte) manifest.Manifest {
+func (b *builder) manifest(ucode []byte, p payload) manifest.Manifest {
 	m := manifest.Manifest{
-		Format: manifest.Format, Image: b.Name, ID: b.ident, Arch: b.Arch, Boot: b.Boot, Rootfs: "initrd",
+		Format: manifest.Format, Image: b.Name, ID: b.ident, Arch: b.Arch, Boot: b.Boot, Rootfs: b.Rootfs,
 		Cmdline: b.config.Kernel.Cmdline, Kernel: b.release(), Engine: b.engine(),
 		Persist: b.disks(), Components: b.components(), Segments: []manifest.Segment{},
 	}
 	if len(ucode) > 0 {
-		p := padded(ucode)
-		sum := sha256.Sum256(p)
-		m.Segments = append(m.Segments, manifest.Segment{Name: "ucode", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(p)), Unpacked: int64(len(p))})
+		front := padded(ucode)
+		sum := sha256.Sum256(front)
+		m.Segments = append(m.Segments, manifest.Segment{Name: "ucode", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(front)), Unpacked: int64(len(front))})
 	}
-	for _, s := range b.initrd {
+	for _, s := range b.parts {
 		m.Segments = append(m.Segments, s.Segment)
+		for _, d := range s.Dropped {
+			m.Dropped = append(m.Dropped, manifest.Dropped{Component: s.Name, Path: d.Path, XAttr: d.XAttr})
+		}
 	}
-	for _, s := range m.Segments {
-		m.RAM.Unpacked += s.Unpacked
-		m.RAM.Initrd += s.Size
-	}
+	p.describe(&m)
 	m.RAM.Minimum = 2*m.RAM.Unpacked + m.RAM.Initrd + ramReserve
 	return m
 }

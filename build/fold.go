@@ -23,12 +23,27 @@ const (
 )
 
 // errTooBig is wrapped by the refusal of a file the initrd's format cannot hold.
-var errTooBig = errors.New("files of 4 GiB and more do not fit into an initrd")
+var errTooBig = errors.New(`files of 4 GiB and more do not fit into an initrd (rootfs = "cd" takes them)`)
+
+// Bounds of one image, far beyond any real one: what exceeds them is a mistake or an attack.
+const (
+	maxUnpacked = 64 << 30 // bytes
+	maxEntries  = 4 << 20
+)
+
+// errBomb is wrapped by the refusal of an image beyond these bounds.
+var errBomb = errors.New("unpacks to more than any real image: a decompression bomb?")
+
+// xattrPrefix begins the PAX records that carry extended attributes, as Docker and star write them.
+const xattrPrefix = "SCHILY.xattr."
 
 // fold lays one layer on the tree. Contents go to sp.
-func (t *tree) fold(r io.Reader, layer int, sp *spill, lost *int) error {
+func (t *tree) fold(r io.Reader, layer int, sp *spill) error {
 	tr := tar.NewReader(r)
 	for {
+		if t.count++; t.count > maxEntries {
+			return fmt.Errorf("%w (%d entries)", errBomb, t.count)
+		}
 		h, err := tr.Next()
 		if err == io.EOF {
 			return nil
@@ -38,9 +53,6 @@ func (t *tree) fold(r io.Reader, layer int, sp *spill, lost *int) error {
 		}
 		if err := t.add(h, layer, tr, sp); err != nil {
 			return fmt.Errorf("entry %q: %w", h.Name, err)
-		}
-		if h.PAXRecords["SCHILY.xattr.security.capability"] != "" {
-			*lost++
 		}
 	}
 }
@@ -94,11 +106,14 @@ func (t *tree) erase(dir, base string, layer int) error {
 }
 
 func (t *tree) inode(h *tar.Header, content io.Reader, sp *spill) (*inode, error) {
-	ino := &inode{mode: uint32(h.Mode) & permMask, uid: uint32(h.Uid), gid: uint32(h.Gid), mtime: h.ModTime.Unix()}
+	ino := &inode{mode: uint32(h.Mode) & permMask, uid: uint32(h.Uid), gid: uint32(h.Gid), mtime: h.ModTime.Unix(), xattrs: xattrs(h)}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
-		if h.Size > maxFile {
+		if sp.format == asCpio && h.Size > maxFile {
 			return nil, fmt.Errorf("%w: it has %d bytes", errTooBig, h.Size)
+		}
+		if h.Size > maxUnpacked-sp.off {
+			return nil, fmt.Errorf("%w (more than %d GiB)", errBomb, maxUnpacked>>30)
 		}
 		ino.mode |= typeReg
 		var err error
@@ -125,6 +140,20 @@ func (t *tree) inode(h *tar.Header, content io.Reader, sp *spill) (*inode, error
 		return nil, fmt.Errorf("unknown tar type %q", h.Typeflag)
 	}
 	return ino, nil
+}
+
+// xattrs are the extended attributes of an entry, nil when it has none.
+func xattrs(h *tar.Header) map[string]string {
+	var out map[string]string
+	for k, v := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(k, xattrPrefix); ok {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // linked returns the inode a hard link shares, which may come from a lower layer.

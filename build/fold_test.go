@@ -17,14 +17,14 @@ import (
 // unpackTree folds layers and returns the tree and its spill file.
 func unpackTree(t testing.TB, layers ...[]file) (*tree, *spill, error) {
 	t.Helper()
-	sp, err := newSpill(t.TempDir())
+	sp, err := newSpill(t.TempDir(), asCpio)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sp.Close() })
-	tr, lost := newTree(0), 0
+	tr := newTree(0)
 	for i, l := range layers {
-		if err := tr.fold(bytes.NewReader(tarOf(t, l...)), i+1, sp, &lost); err != nil {
+		if err := tr.fold(bytes.NewReader(tarOf(t, l...)), i+1, sp); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -144,12 +144,12 @@ func TestRefusesFourGiB(t *testing.T) {
 	l := layerOf(t, head.Bytes())
 	s := aShelf(t)
 	r := resolved{ref: "x/huge:1", img: oneLayer{s["lkv/runc:1"], l}}
-	sp, err := newSpill(t.TempDir())
+	sp, err := newSpill(t.TempDir(), asCpio)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sp.Close()
-	_, _, err = r.unpack(context.Background(), sp)
+	_, err = r.unpack(context.Background(), sp)
 	if !errors.Is(err, errTooBig) || !strings.Contains(err.Error(), "image x/huge:1: layer 1 of 1 (sha256:") || !strings.Contains(err.Error(), `entry "huge"`) {
 		t.Errorf("error %v", err)
 	}
@@ -175,13 +175,13 @@ func TestDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sp, err := newSpill(t.TempDir())
+	sp, err := newSpill(t.TempDir(), asCpio)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sp.Close()
-	tr, lost := newTree(0), 0
-	if err := tr.fold(&b, 1, sp, &lost); err != nil {
+	tr := newTree(0)
+	if err := tr.fold(&b, 1, sp); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
@@ -274,13 +274,13 @@ func FuzzFold(f *testing.F) {
 		if announces(data) > 1<<20 {
 			return // a sparse file of a few bytes may unpack to 4 GiB of zeros
 		}
-		sp, err := newSpill(t.TempDir())
+		sp, err := newSpill(t.TempDir(), asCpio)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer sp.Close()
-		tr, lost := newTree(0), 0
-		if tr.fold(bytes.NewReader(data), 1, sp, &lost) != nil || sp.flush() != nil {
+		tr := newTree(0)
+		if tr.fold(bytes.NewReader(data), 1, sp) != nil || sp.flush() != nil {
 			return
 		}
 		var out bytes.Buffer

@@ -16,9 +16,13 @@ import (
 // one stream and let every core work.
 const frameSize = 4 << 20
 
-// bigFile is the size from which a file gets a frame of its own that is compressed as a stream, so that memory
+// bigFile is the size from which a file gets a frame of its own that goes straight to the segment, so that memory
 // does not grow with it.
-const bigFile = 16 << 20
+const bigFile = 4 << 20
+
+// window is how far back the compressor looks for repetitions. It is also what encoder and kernel keep in memory,
+// the encoder twice.
+const window = 4 << 20
 
 // levels are the values of Input.Compress.
 var levels = map[string]zstd.EncoderLevel{
@@ -29,18 +33,22 @@ var levels = map[string]zstd.EncoderLevel{
 
 // compressor makes zstd frames on all cores. Its output depends on the bytes and the level alone.
 type compressor struct {
-	level zstd.EncoderLevel
-	enc   *zstd.Encoder
-	slots chan struct{} // frames in memory, over all segments
+	level    zstd.EncoderLevel
+	encoders chan *zstd.Encoder // one a core, shared by all segments: memory does not grow with their number
+	slots    chan struct{}      // frames in memory, over all segments
 }
 
 func newCompressor(level zstd.EncoderLevel) (*compressor, error) {
 	n := runtime.GOMAXPROCS(0)
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(n))
-	if err != nil {
-		return nil, fmt.Errorf("start compressor: %w", err)
+	c := &compressor{level: level, encoders: make(chan *zstd.Encoder, n), slots: make(chan struct{}, 2*n)}
+	for range n {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("start compressor: %w", err)
+		}
+		c.encoders <- enc
 	}
-	return &compressor{level: level, enc: enc, slots: make(chan struct{}, 2*n)}, nil
+	return c, nil
 }
 
 // frame is a run of records that is compressed together.
@@ -99,7 +107,7 @@ func (c *compressor) compress(ctx context.Context, w io.Writer, a archive) error
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				g.Go(func() error { return c.small(a, f, tail(a, i, len(frames)), done) })
+				g.Go(func() error { return c.small(ctx, a, f, tail(a, i, len(frames)), done) })
 			}
 			order <- done
 		}
@@ -118,15 +126,29 @@ func tail(a archive, i, n int) []byte {
 }
 
 // small compresses one frame in memory. The slot is given back by collect.
-func (c *compressor) small(a archive, f frame, end []byte, done chan<- []byte) error {
-	var raw bytes.Buffer
+func (c *compressor) small(ctx context.Context, a archive, f frame, end []byte, done chan<- []byte) error {
+	var out bytes.Buffer
+	if err := c.frame(ctx, &out, a, f, end); err != nil {
+		return err
+	}
+	done <- out.Bytes()
+	return nil
+}
+
+// frame compresses one frame to w.
+func (c *compressor) frame(ctx context.Context, w io.Writer, a archive, f frame, end []byte) error {
+	enc := <-c.encoders // whoever has it waits for nobody, so there is always one soon
+	defer func() { c.encoders <- enc }()
+	enc.Reset(w)
 	for _, r := range f {
-		if err := r.write(&raw, a.sp, a.dev, a.clamp); err != nil {
-			return err
+		if err := r.write(stopper{ctx, enc}, a.sp, a.dev, a.clamp); err != nil {
+			return errors.Join(err, enc.Close())
 		}
 	}
-	raw.Write(end)
-	done <- c.enc.EncodeAll(raw.Bytes(), nil)
+	_, err := enc.Write(end)
+	if err = errors.Join(err, enc.Close()); err != nil {
+		return fmt.Errorf("write segment: %w", err)
+	}
 	return nil
 }
 
@@ -137,7 +159,7 @@ func (c *compressor) collect(ctx context.Context, w io.Writer, a archive, frames
 		f := frames[i]
 		i++
 		if f.big() {
-			if err := c.stream(ctx, w, a, f[0], tail(a, i-1, len(frames))); err != nil {
+			if err := c.frame(ctx, w, a, f, tail(a, i-1, len(frames))); err != nil {
 				return err
 			}
 			continue
@@ -151,21 +173,6 @@ func (c *compressor) collect(ctx context.Context, w io.Writer, a archive, frames
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-	return nil
-}
-
-func (c *compressor) stream(ctx context.Context, w io.Writer, a archive, r record, end []byte) error {
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(c.level), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return fmt.Errorf("start compressor: %w", err)
-	}
-	if err := r.write(stopper{ctx, z}, a.sp, a.dev, a.clamp); err != nil {
-		return errors.Join(err, z.Close())
-	}
-	_, err = z.Write(end)
-	if err = errors.Join(err, z.Close()); err != nil {
-		return fmt.Errorf("write segment: %w", err)
 	}
 	return nil
 }

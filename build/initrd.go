@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,13 +20,25 @@ var bootPaths = map[string]string{
 	"ldlinux":  "isolinux/ldlinux.c32",
 	"isohdpfx": "isolinux/isohdpfx.bin",
 	"stub":     "efi/linuxx64.efi.stub",
+	"init":     "early/init",
 }
 
-// segments makes every piece of the initrd. The components that share the root file system follow one another,
+// format is how the components of this root file system are stored.
+func (b *builder) format() format {
+	if b.Rootfs == rootInitrd {
+		return asCpio
+	}
+	return asPack
+}
+
+// segments makes every piece of the root file system. The components that share the root file system follow one another,
 // because each must know what lies there already; containers are independent of all others.
 func (b *builder) segments(ctx context.Context) error {
 	b.root = newRoot()
 	b.all = len(b.config.Init) + 5
+	if b.Rootfs != rootInitrd {
+		b.all++
+	}
 	for _, x := range b.bundles {
 		if x.owner {
 			b.all++
@@ -50,18 +63,21 @@ func (b *builder) segments(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	b.initrd = shared
+	b.parts = shared
 	for i, x := range b.bundles {
 		if x.owner {
-			b.initrd = append(b.initrd, owned[i])
+			b.parts = append(b.parts, owned[i])
 		}
 	}
 	return b.generated(ctx)
 }
 
+// warnLost is said once per component whose file capabilities an initrd cannot carry.
+const warnLost = "%s: %d files lose their capabilities (setcap): an initrd has no extended attributes (rootfs = \"squashfs\" keeps them)"
+
 // segment makes or finds one piece and tells about it.
-func (b *builder) segment(ctx context.Context, name, key string, create func(context.Context, *spill) (content, error)) (segment, error) {
-	s, err := b.store.get(ctx, name, key, create)
+func (b *builder) segment(ctx context.Context, f format, name, key string, create func(context.Context, *spill) (content, error)) (segment, error) {
+	s, err := b.store.get(ctx, f, name, key, create)
 	if err != nil {
 		return segment{}, err
 	}
@@ -70,8 +86,8 @@ func (b *builder) segment(ctx context.Context, name, key string, create func(con
 	n := b.done
 	b.mu.Unlock()
 	b.say(Event{Step: "segment", Name: name, Bytes: s.Size, Count: n, Total: b.all, Cached: s.cached})
-	if s.Lost > 0 {
-		b.say(Event{Step: "warning", Name: fmt.Sprintf(warnLost, name, s.Lost)})
+	if n := capabilities(s.Dropped); n > 0 {
+		b.say(Event{Step: "warning", Name: fmt.Sprintf(warnLost, name, n)})
 	}
 	return s, nil
 }
@@ -83,7 +99,7 @@ func (b *builder) sharedRoot(ctx context.Context) ([]segment, error) {
 	for i, ref := range b.config.Init {
 		r := b.images[ref]
 		name := fmt.Sprintf("init[%d] %s", i, ref)
-		s, err := b.segment(ctx, name, keyOf("init", r.digest.String(), b.root.key(), fmt.Sprint(b.clamp(r))), r.initImage(b.root, b.clamp(r)))
+		s, err := b.segment(ctx, b.format(), name, keyOf("init", r.digest.String(), b.root.key(), fmt.Sprint(b.clamp(r))), r.initImage(b.root, b.clamp(r)))
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +110,7 @@ func (b *builder) sharedRoot(ctx context.Context) ([]segment, error) {
 	}
 	r, f := b.images[b.config.Kernel.Image], b.config.kernelFiles()
 	key := keyOf("kernel", r.digest.String(), b.root.key(), fmt.Sprint(b.clamp(r)), f.binary, f.tar, f.ucode)
-	s, err := b.segment(ctx, "kernel "+r.ref, key, r.kernelImage(f, b.root, b.clamp(r)))
+	s, err := b.segment(ctx, b.format(), "kernel "+r.ref, key, r.kernelImage(f, b.root, b.clamp(r)))
 	if err != nil {
 		return nil, err
 	}
@@ -107,19 +123,29 @@ func (b *builder) sharedRoot(ctx context.Context) ([]segment, error) {
 	}
 	boot := b.images[b.BootImage]
 	files := b.bootFiles()
-	b.boot, err = b.segment(ctx, "boot "+boot.ref, keyOf("boot", boot.digest.String(), fmt.Sprint(files)), boot.bootFiles(files))
-	return out, err
+	b.boot, err = b.segment(ctx, asCpio, "boot "+boot.ref, keyOf("boot", boot.digest.String(), fmt.Sprint(files)), boot.bootFiles(files))
+	if err != nil {
+		return nil, err
+	}
+	return out, b.earlySegment(ctx)
 }
 
-// bootFiles are the files the chosen firmwares need.
+// bootFiles are the files the chosen firmwares and the root file system need.
 func (b *builder) bootFiles() map[string]string {
 	out := map[string]string{}
-	for _, fw := range b.Boot {
-		for name, file := range bootPaths {
-			if (name == "stub") == (fw == "uefi") {
-				out[name] = file
-			}
+	add := func(names ...string) {
+		for _, n := range names {
+			out[n] = bootPaths[n]
 		}
+	}
+	if slices.Contains(b.Boot, "bios") {
+		add("isolinux", "ldlinux", "isohdpfx")
+	}
+	if slices.Contains(b.Boot, "uefi") {
+		add("stub")
+	}
+	if b.Rootfs != rootInitrd {
+		add("init")
 	}
 	return out
 }
@@ -127,7 +153,7 @@ func (b *builder) bootFiles() map[string]string {
 func (b *builder) container(ctx context.Context, x bundle) (segment, error) {
 	clamp := b.clamp(x.image)
 	name := strings.TrimPrefix(x.dir, "containers/") + " " + x.image.ref
-	return b.segment(ctx, name, keyOf("container", x.image.digest.String(), x.rootfs, fmt.Sprint(clamp)), x.image.container(x.rootfs, clamp))
+	return b.segment(ctx, b.format(), name, keyOf("container", x.image.digest.String(), x.rootfs, fmt.Sprint(clamp)), x.image.container(x.rootfs, clamp))
 }
 
 // generated adds what comes from the YAML and from this build rather than from an image.
@@ -170,7 +196,7 @@ func (b *builder) made(ctx context.Context, name string, list []entry, end []byt
 		id.Write(e.ino.data)
 	}
 	clamp := b.epoch().Unix()
-	s, err := b.segment(ctx, name, keyOf("made", id.String(), fmt.Sprint(clamp), string(end)),
+	s, err := b.segment(ctx, b.format(), name, keyOf("made", id.String(), fmt.Sprint(clamp), string(end)),
 		func(context.Context, *spill) (content, error) {
 			return content{entries: list, clamp: clamp, end: end}, nil
 		})
@@ -180,7 +206,7 @@ func (b *builder) made(ctx context.Context, name string, list []entry, end []byt
 	if err := b.root.add(name, s.View); err != nil {
 		return err
 	}
-	b.initrd = append(b.initrd, s)
+	b.parts = append(b.parts, s)
 	return nil
 }
 
@@ -188,7 +214,7 @@ func (b *builder) made(ctx context.Context, name string, list []entry, end []byt
 func (b *builder) apkUnion(mtime int64) ([]entry, error) {
 	var all []byte
 	n := 0
-	for _, s := range b.initrd {
+	for _, s := range b.parts {
 		db, err := b.store.extra(s, apkExtra)
 		if err != nil {
 			return nil, err
@@ -209,9 +235,9 @@ func (b *builder) apkUnion(mtime int64) ([]entry, error) {
 // ran out before.
 func (b *builder) last(ctx context.Context, mtime int64) error {
 	b.ident = b.identify()
-	id, err := json.Marshal(report.Image{Name: b.Name, ID: b.ident})
+	id, err := b.identity()
 	if err != nil {
-		return fmt.Errorf("write image identity: %w", err)
+		return err
 	}
 	image, marker := strings.TrimPrefix(report.ImagePath, "/"), strings.TrimPrefix(report.MarkerPath, "/")
 	if image, err = b.root.place(image, false); err != nil {
@@ -223,21 +249,30 @@ func (b *builder) last(ctx context.Context, mtime int64) error {
 			list = append(list, dirEntries([]string{d}, mtime)...)
 		}
 	}
-	list = append(list, fileEntry(image, append(id, '\n'), mtime))
+	list = append(list, fileEntry(image, id, mtime))
 	list = append(list, dirEntries([]string{path.Dir(marker)}, mtime)...)
 	n := len(list) + 1
-	for _, s := range b.initrd {
+	for _, s := range b.parts {
 		n += s.Entries
 	}
 	list = append(list, fileEntry(marker, []byte(strconv.Itoa(n)+"\n"), mtime))
 	return b.made(ctx, "lkv", list, trailerBytes())
 }
 
+// identity is the content of report.ImagePath.
+func (b *builder) identity() ([]byte, error) {
+	id, err := json.Marshal(report.Image{Name: b.Name, ID: b.ident})
+	if err != nil {
+		return nil, fmt.Errorf("write image identity: %w", err)
+	}
+	return append(id, '\n'), nil
+}
+
 // identify hashes what boots: the segments before the last, kernel and command line.
 func (b *builder) identify() string {
 	var parts []string
-	for _, s := range b.initrd {
-		parts = append(parts, s.SHA256)
+	for _, s := range b.parts {
+		parts = append(parts, s.fingerprint())
 	}
-	return "sha256:" + keyOf(append(parts, b.kernel.Extra[ucodeExtra], b.kernel.Extra[kernelExtra], b.config.Kernel.Cmdline)...)
+	return "sha256:" + keyOf(append(parts, b.early.SHA256, b.kernel.Extra[ucodeExtra], b.kernel.Extra[kernelExtra], b.config.Kernel.Cmdline)...)
 }

@@ -54,15 +54,25 @@ type Persist struct {
 	Options    []string // mount options
 }
 
+// Root file systems an image can have.
+const (
+	rootInitrd   = "initrd"   // the unpacked initrd, as LinuxKit does it
+	rootSquashfs = "squashfs" // a squashfs inside of a small initrd
+	rootCD       = "cd"       // a squashfs on the ISO
+)
+
 // Input is everything an ISO is made from.
 type Input struct {
 	Name     string    // of the image, for example "worker": file names and volume label
 	YAML     []Source  // later files append to earlier ones
 	Arch     string    // Go architecture; only "amd64"
 	Boot     []string  // "bios", "uefi" or both
+	Rootfs   string    // "initrd", "squashfs" or "cd"; empty means initrd
 	Compress string    // "fastest", "default" or "best"; empty means default
+	Also     []string  // further outputs: "kernel+initrd", "uki"
 	Persist  []Persist // in order of mounting
 	Images   Images
+	Version  string    // of lkv, for the SBOM and the provenance
 	Epoch    time.Time // latest time stamp in the ISO; zero means the newest creation time of the images
 	Home     string    // what "~/" in the YAML's source: means; empty refuses it
 	Out      string    // directory of the ISO and its descriptions
@@ -97,6 +107,9 @@ func (in Input) check() (Input, error) {
 	if in.Compress == "" {
 		in.Compress = "default"
 	}
+	if in.Rootfs == "" {
+		in.Rootfs = rootInitrd
+	}
 	if in.BootImage == "" {
 		in.BootImage = BootImage
 	}
@@ -113,6 +126,9 @@ func (in Input) check() (Input, error) {
 	if _, ok := levels[in.Compress]; !ok {
 		bad = append(bad, fmt.Sprintf(`compress %q: it is "fastest", "default" or "best"`, in.Compress))
 	}
+	if !slices.Contains([]string{rootInitrd, rootSquashfs, rootCD}, in.Rootfs) {
+		bad = append(bad, fmt.Sprintf(`rootfs %q: it is "initrd", "squashfs" or "cd"`, in.Rootfs))
+	}
 	if len(in.YAML) == 0 {
 		bad = append(bad, "no LinuxKit YAML given")
 	}
@@ -124,6 +140,15 @@ func (in Input) check() (Input, error) {
 			bad = append(bad, fmt.Sprintf(`boot %q: it is "bios" or "uefi"`, b))
 		}
 	}
+	for _, a := range in.Also {
+		if a != alsoPair && a != alsoUKI {
+			bad = append(bad, fmt.Sprintf(`further output %q: it is "kernel+initrd" or "uki"`, a))
+		}
+		if a == alsoUKI && !slices.Contains(in.Boot, "uefi") {
+			bad = append(bad, `further output "uki": it needs boot = ["uefi"]`)
+		}
+	}
+	in.Also = slices.Compact(slices.Sorted(slices.Values(in.Also)))
 	in.Boot = slices.Compact(slices.Sorted(slices.Values(in.Boot)))
 	in.Persist = slices.Clone(in.Persist)
 	for i := range in.Persist {

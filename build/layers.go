@@ -20,24 +20,23 @@ type resolved struct {
 	config v1.ConfigFile
 }
 
-// unpack lays all layers of an image on top of one another. Contents go to sp; lost counts file capabilities,
-// which an initrd cannot carry.
-func (r resolved) unpack(ctx context.Context, sp *spill) (t *tree, lost int, err error) {
+// unpack lays all layers of an image on top of one another. Contents go to sp.
+func (r resolved) unpack(ctx context.Context, sp *spill) (*tree, error) {
 	layers, err := r.img.Layers()
 	if err != nil {
-		return nil, 0, fmt.Errorf("image %s: read layers: %w", r.ref, err)
+		return nil, fmt.Errorf("image %s: read layers: %w", r.ref, err)
 	}
-	t = newTree(r.config.Created.Unix())
+	t := newTree(r.config.Created.Unix())
 	for i, l := range layers {
-		if err := r.layer(ctx, t, l, i+1, sp, &lost); err != nil {
+		if err := r.layer(ctx, t, l, i+1, sp); err != nil {
 			h, _ := l.Digest() // only names the layer in the error
-			return nil, 0, fmt.Errorf("image %s: layer %d of %d (%s): %w", r.ref, i+1, len(layers), h, err)
+			return nil, fmt.Errorf("image %s: layer %d of %d (%s): %w", r.ref, i+1, len(layers), h, err)
 		}
 	}
-	return t, lost, sp.flush()
+	return t, sp.flush()
 }
 
-func (r resolved) layer(ctx context.Context, t *tree, l v1.Layer, n int, sp *spill, lost *int) error {
+func (r resolved) layer(ctx context.Context, t *tree, l v1.Layer, n int, sp *spill) error {
 	rc, err := l.Compressed()
 	if err != nil {
 		return err
@@ -46,7 +45,7 @@ func (r resolved) layer(ctx context.Context, t *tree, l v1.Layer, n int, sp *spi
 	raw := bufio.NewReaderSize(reader{ctx, rc}, 1<<18)
 	plain, err := decompress(raw)
 	if err == nil {
-		err = t.fold(plain, n, sp, lost)
+		err = t.fold(plain, n, sp)
 		if err == nil {
 			_, err = io.Copy(io.Discard, plain)
 		}

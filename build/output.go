@@ -3,7 +3,6 @@ package build
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +13,14 @@ import (
 
 	"github.com/lkv-io/lkv/build/iso"
 	"github.com/lkv-io/lkv/internal/manifest"
+	"golang.org/x/sync/errgroup"
 )
 
 // ramReserve is what the kernel and the boot itself need beside root file system and initrd.
 const ramReserve = 64 << 20
 
-// write puts the ISO together and gives it, its manifest and the pointer to both their names.
+// write puts the ISO together and gives it and everything beside it their names: each file names only what is there
+// already, and the pointer comes last.
 func (b *builder) write(ctx context.Context, key string) (Result, error) {
 	if err := os.MkdirAll(b.Out, 0o755); err != nil {
 		return Result{}, fmt.Errorf("make output directory: %w", err)
@@ -29,76 +30,87 @@ func (b *builder) write(ctx context.Context, key string) (Result, error) {
 		return Result{}, fmt.Errorf("write ISO: %w", err)
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
-	ucode, err := b.store.extra(b.kernel, ucodeExtra)
+	m, layout, err := b.iso(ctx, tmp)
 	if err == nil {
-		err = b.iso(ctx, tmp, ucode)
+		m.ISO, err = settle(tmp)
 	}
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
-	if err != nil {
+	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err != nil {
 		return Result{}, fmt.Errorf("write ISO: %w", err)
 	}
-	m := b.manifest(ucode)
-	if m.ISO.SHA256, m.ISO.Size, err = hashFile(tmp.Name()); err != nil {
-		return Result{}, fmt.Errorf("write ISO: %w", err)
-	}
-	r, err := publish(b.Out, tmp.Name(), m, key)
-	if err == nil {
-		b.say(Event{Step: "iso", Name: r.ISO, Bytes: m.ISO.Size})
-	}
-	return r, err
-}
-
-// publish renames the ISO into place, then writes its manifest, then the pointer: each names only what is there.
-func publish(out, tmp string, m manifest.Manifest, key string) (Result, error) {
-	base := m.Image + "-" + m.ISO.SHA256[:12]
-	r := Result{ISO: filepath.Join(out, base+".iso"), Path: filepath.Join(out, base+".manifest.json"), Manifest: m}
-	if err := os.Rename(tmp, r.ISO); err != nil {
+	base := filepath.Join(b.Out, b.Name+"-"+m.ISO.SHA256[:12])
+	r := Result{ISO: base + ".iso", Path: base + ".manifest.json"}
+	if err := os.Rename(tmp.Name(), r.ISO); err != nil {
 		return Result{}, fmt.Errorf("name ISO: %w", err)
 	}
+	if m.Files, err = b.beside(base, r.ISO, layout, m); err != nil {
+		return Result{}, err
+	}
+	r.Manifest = m
 	if err := replaceFile(r.Path, m.Write); err != nil {
 		return Result{}, err
 	}
-	p := pointer{Format: 1, Image: m.Image, ID: m.ID, ISO: base + ".iso", Manifest: base + ".manifest.json",
-		SHA256: m.ISO.SHA256, Size: m.ISO.Size, Key: key}
-	err := replaceFile(filepath.Join(out, m.Image+".json"), func(w io.Writer) error {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(p)
+	if err := writePointer(b.Out, r, key); err != nil {
+		return Result{}, err
+	}
+	b.say(Event{Step: "iso", Name: r.ISO, Bytes: m.ISO.Size})
+	return r, nil
+}
+
+// settle puts a written file on disk and hashes it at the same time.
+func settle(f *os.File) (manifest.File, error) {
+	var out manifest.File
+	var g errgroup.Group
+	g.Go(f.Sync)
+	g.Go(func() (err error) {
+		out.SHA256, out.Size, err = hashFile(f.Name())
+		return err
 	})
-	return r, err
+	return out, g.Wait()
 }
 
-// iso streams the segments to their place between boot loader and kernel.
-func (b *builder) iso(ctx context.Context, f *os.File, ucode []byte) error {
-	o, err := b.isoOptions(ucode)
+// iso streams the initrd to its place between boot loader and kernel.
+func (b *builder) iso(ctx context.Context, f *os.File) (manifest.Manifest, iso.Layout, error) {
+	none := manifest.Manifest{}
+	ucode, err := b.store.extra(b.kernel, ucodeExtra)
 	if err != nil {
-		return err
+		return none, iso.Layout{}, err
 	}
-	w, err := iso.New(f, o)
+	p, err := b.payload(ucode)
 	if err != nil {
-		return err
+		return none, iso.Layout{}, err
 	}
-	if _, err := w.Write(padded(ucode)); err != nil {
-		return err
+	o, err := b.isoOptions()
+	if err != nil {
+		return none, iso.Layout{}, err
 	}
-	for _, s := range b.initrd {
-		if err := copySegment(ctx, w, s); err != nil {
-			return fmt.Errorf("segment %s: %w", s.Name, err)
+	o.InitrdBound, o.Files = p.bound(), p.files(ctx)
+	defer func() { // whoever fills a pipe that nobody reads any more must end
+		for _, x := range o.Files {
+			if c, ok := x.Content.(io.Closer); ok {
+				_ = c.Close()
+			}
 		}
+	}()
+	w, err := iso.New(f, o)
+	if err == nil {
+		err = p.write(ctx, w)
 	}
-	return w.Close()
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return none, iso.Layout{}, err
+	}
+	return b.manifest(ucode, p), w.Layout(), nil
 }
 
-func copySegment(ctx context.Context, w io.Writer, s segment) error {
-	f, err := os.Open(s.path)
+func (s *store) copy(ctx context.Context, w io.Writer, seg segment) error {
+	r, err := s.open(seg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	n, err := io.CopyBuffer(stopper{ctx, w}, f, make([]byte, 1<<20))
-	if err == nil && n != s.Size {
-		err = fmt.Errorf("%d bytes instead of %d", n, s.Size)
-	}
+	defer func() { _ = r.Close() }()
+	_, err = io.CopyBuffer(stopper{ctx, w}, r, make([]byte, 1<<20))
 	return err
 }
 
@@ -108,7 +120,7 @@ func padded(ucode []byte) []byte {
 	return append(bytes.Clone(ucode), make([]byte, align(n, segmentAlign)-n)...)
 }
 
-func (b *builder) isoOptions(ucode []byte) (iso.Options, error) {
+func (b *builder) isoOptions() (iso.Options, error) {
 	files := map[string][]byte{}
 	for name := range b.boot.Extra {
 		var err error
@@ -120,10 +132,7 @@ func (b *builder) isoOptions(ucode []byte) (iso.Options, error) {
 	if err != nil {
 		return iso.Options{}, err
 	}
-	o := iso.Options{VolumeID: volumeID(b.Name), Epoch: b.epoch(), Cmdline: b.config.Kernel.Cmdline, Kernel: kernel, InitrdBound: int64(len(padded(ucode)))}
-	for _, s := range b.initrd {
-		o.InitrdBound += s.Size
-	}
+	o := iso.Options{VolumeID: volumeID(b.Name), Epoch: b.epoch(), Cmdline: b.config.Kernel.Cmdline, Kernel: kernel}
 	for _, fw := range b.Boot {
 		if fw == "bios" {
 			o.BIOS = &iso.BIOS{Isolinux: files["isolinux"], Ldlinux: files["ldlinux"], Isohdpfx: files["isohdpfx"]}

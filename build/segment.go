@@ -12,7 +12,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
+	"github.com/klauspost/compress/zstd"
+	"github.com/lkv-io/lkv/build/squashfs"
 	"github.com/lkv-io/lkv/internal/manifest"
 	"golang.org/x/sys/unix"
 )
@@ -20,33 +23,35 @@ import (
 // writer is the version of everything that turns entries into bytes: raise it when a change here changes
 // segments. codec is the compressor's; a test keeps it equal to go.mod. Both are part of every cache key.
 const (
-	writer = "lkv-segment-1"
+	writer = "lkv-segment-2"
 	codec  = "klauspost-zstd-v1.19.2"
 )
-
-// segmentAlign is what segments are padded to with zeros, which the kernel skips.
-const segmentAlign = 4096
-
-// pageSize is what a file in the root tmpfs is rounded up to.
-const pageSize = 4096
 
 // content is what a component puts into its segment.
 type content struct {
 	entries []entry
 	clamp   int64             // latest modification time, seconds since 1970
 	extra   map[string][]byte // files beside the segment, for example the kernel
+	image   string            // digest of the image it comes from; empty for what the build makes itself
+	bill    *bill             // of that image
 	release string            // kernel release, of the kernel component
-	lost    int               // file capabilities dropped
-	end     []byte            // bytes after the last entry
+	modules []string          // the early segment's: absolute paths in the order to load them
+	end     []byte            // asCpio: bytes after the last entry
 }
 
-// segment is a finished piece of the initrd in the cache.
+// segment is a finished piece of the root file system in the cache.
 type segment struct {
 	manifest.Segment
-	View    view              `json:"view"`
-	Extra   map[string]string `json:"extra"` // name -> sha256
-	Release string            `json:"release"`
-	Lost    int               `json:"lost"`
+	View    view               `json:"view"`
+	Extra   map[string]string  `json:"extra"` // name -> sha256
+	Release string             `json:"release"`
+	Dropped []manifest.Dropped `json:"dropped,omitempty"` // asCpio: attributes it has no place for
+	Tree    []named            `json:"tree,omitempty"`    // asPack: what the pack's contents belong to
+	Inodes  []metadata         `json:"inodes,omitempty"`
+	Pack    *squashfs.Pack     `json:"pack,omitempty"`
+	Modules []string           `json:"modules,omitempty"`
+	Image   string             `json:"image,omitempty"`
+	Bill    *bill              `json:"bill,omitempty"`
 	key     string
 	path    string
 	cached  bool
@@ -54,17 +59,23 @@ type segment struct {
 
 // store keeps segments by the hash of everything they are made from.
 type store struct {
-	dir string // with subdirectories segments and tmp
-	c   *compressor
+	dir   string // with subdirectories segments and tmp
+	level zstd.EncoderLevel
+	c     *compressor
+	pack  sync.Mutex // one pack at a time: each uses all cores
 }
 
-func openStore(dir string, c *compressor) (*store, error) {
+func openStore(dir string, level zstd.EncoderLevel) (*store, error) {
+	c, err := newCompressor(level)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range []string{"segments", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("open segment cache: %w", err)
 		}
 	}
-	return &store{dir: dir, c: c}, nil
+	return &store{dir: dir, level: level, c: c}, nil
 }
 
 func (s *store) tmp() string { return filepath.Join(s.dir, "tmp") }
@@ -82,13 +93,13 @@ func keyOf(parts ...string) string {
 }
 
 // get returns the segment with that key, made by create when the cache has none that is whole.
-func (s *store) get(ctx context.Context, name, key string, create func(context.Context, *spill) (content, error)) (segment, error) {
-	key = keyOf(writer, codec, s.c.level.String(), key)
+func (s *store) get(ctx context.Context, f format, name, key string, create func(context.Context, *spill) (content, error)) (segment, error) {
+	key = keyOf(writer, squashfs.Version, codec, s.level.String(), string(f), key)
 	if seg, ok := s.find(key); ok {
 		seg.Name, seg.cached = name, true
 		return seg, nil
 	}
-	sp, err := newSpill(s.tmp())
+	sp, err := newSpill(s.tmp(), f)
 	if err != nil {
 		return segment{}, err
 	}
@@ -108,7 +119,7 @@ func (s *store) get(ctx context.Context, name, key string, create func(context.C
 	return seg, nil
 }
 
-// find looks a segment up and checks its bytes, so that a damaged cache heals instead of reaching an ISO.
+// find looks a segment up. Its bytes are checked when they are used.
 func (s *store) find(key string) (segment, bool) {
 	data, err := os.ReadFile(s.path(key, ".json"))
 	if err != nil {
@@ -118,11 +129,11 @@ func (s *store) find(key string) (segment, bool) {
 	if json.Unmarshal(data, &seg) != nil {
 		return segment{}, false
 	}
-	if sum, size, err := hashFile(seg.path); err != nil || sum != seg.SHA256 || size != seg.Size {
+	if st, err := os.Stat(seg.path); err != nil || st.Size() != seg.Size {
 		return segment{}, false
 	}
-	for name, want := range seg.Extra {
-		if sum, _, err := hashFile(s.path(key, "."+name)); err != nil || sum != want {
+	for name := range seg.Extra {
+		if _, err := os.Stat(s.path(key, "."+name)); err != nil {
 			return segment{}, false
 		}
 	}
@@ -143,24 +154,16 @@ func (s *store) touch(seg segment) {
 }
 
 func (s *store) make(ctx context.Context, key string, c content, sp *spill) (segment, error) {
-	seg := segment{key: key, path: s.path(key, ".zst"), View: viewOf(c.entries), Extra: map[string]string{}, Release: c.release, Lost: c.lost}
+	seg := segment{key: key, path: s.path(key, ".zst"), View: viewOf(c.entries), Extra: map[string]string{}, Release: c.release, Modules: c.modules, Image: c.image, Bill: c.bill}
 	seg.Entries = len(c.entries)
-	records := number(c.entries)
-	for _, r := range records {
-		if len(r.name) > maxPath {
-			return segment{}, fmt.Errorf("name of %d bytes (%.60s…): the kernel reads at most %d", len(r.name), r.name, maxPath)
-		}
-		seg.Unpacked += align(r.size, pageSize)
+	encode := s.cpio
+	if sp.format == asPack {
+		encode = s.squash
 	}
 	err := s.file(seg.path, func(w io.Writer) error {
 		sum, n := sha256.New(), &counter{}
-		out := io.MultiWriter(w, sum, n)
-		a := archive{records: records, sp: sp, dev: deviceOf(key), clamp: c.clamp, end: c.end}
-		if err := s.c.compress(ctx, out, a); err != nil {
+		if err := encode(ctx, io.MultiWriter(w, sum, n), c, sp, &seg); err != nil {
 			return err
-		}
-		if _, err := out.Write(make([]byte, align(n.n, segmentAlign)-n.n)); err != nil {
-			return fmt.Errorf("write segment: %w", err)
 		}
 		seg.SHA256, seg.Size = hex.EncodeToString(sum.Sum(nil)), n.n
 		return nil
@@ -189,12 +192,16 @@ func (s *store) finish(seg segment, c content) error {
 
 // extra reads a file that lies beside a segment.
 func (s *store) extra(seg segment, name string) ([]byte, error) {
-	if _, ok := seg.Extra[name]; !ok {
+	want, ok := seg.Extra[name]
+	if !ok {
 		return nil, nil
 	}
 	data, err := os.ReadFile(s.path(seg.key, "."+name))
 	if err != nil {
-		return nil, fmt.Errorf("read cached %s: %w", name, err)
+		return nil, s.drop(seg, err)
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != want {
+		return nil, s.drop(seg, fmt.Errorf("its %s has other bytes", name))
 	}
 	return data, nil
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -10,21 +11,22 @@ import (
 // spill is a temporary file with the contents of one image's files, one after another. It has no name on disk,
 // so that nothing is left behind whatever happens.
 type spill struct {
-	f   *os.File
-	buf *bufio.Writer
-	off int64
+	format format // what the contents are for
+	f      *os.File
+	buf    *bufio.Writer
+	off    int64
 }
 
-func newSpill(dir string) (*spill, error) {
-	f, err := os.CreateTemp(dir, "spill-*")
+func newSpill(dir string, f format) (*spill, error) {
+	tmp, err := os.CreateTemp(dir, "spill-*")
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file: %w", err)
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
+	if err := os.Remove(tmp.Name()); err != nil {
+		_ = tmp.Close()
 		return nil, fmt.Errorf("unlink temporary file: %w", err)
 	}
-	return &spill{f: f, buf: bufio.NewWriterSize(f, 1<<18)}, nil
+	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(tmp, 1<<18)}, nil
 }
 
 // write appends r and says where it lies.
@@ -48,5 +50,13 @@ func (s *spill) flush() error {
 
 // open returns a file's content.
 func (s *spill) open(i *inode) io.Reader { return io.NewSectionReader(s.f, i.off, i.size) }
+
+// content returns a file's content wherever it is: in memory or here.
+func (s *spill) content(i *inode) io.Reader {
+	if i.data != nil {
+		return bytes.NewReader(i.data)
+	}
+	return s.open(i)
+}
 
 func (s *spill) Close() error { return s.f.Close() }

@@ -33,7 +33,8 @@ type inode struct {
 	data         []byte
 	target       string // of a symbolic link
 	major, minor uint32 // of a device node
-	made         bool   // a parent nobody described: its mode is our guess
+	xattrs       map[string]string
+	made         bool // a parent nobody described: its mode is our guess
 }
 
 func (i *inode) is(t uint32) bool { return i.mode&typeMask == t }
@@ -53,6 +54,7 @@ type node struct {
 type tree struct {
 	root  *node
 	mtime int64 // of directories that have to be made
+	count int   // entries folded so far
 }
 
 func newTree(mtime int64) *tree {

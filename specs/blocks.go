@@ -115,7 +115,7 @@ func (s *scope) address(v *VCenter) {
 
 func (l *loader) image(b *hcl.Block) Image {
 	s := l.open(b, imageGrammar)
-	i := Image{Pos: posOf(b.DefRange), Name: l.name(b, ""), Arch: "amd64", Boot: []string{"bios", "uefi"}, Rootfs: "initrd", Compress: "default"}
+	i := Image{Pos: posOf(b.DefRange), Name: l.name(b, ""), Arch: "amd64", Boot: []string{"bios", "uefi"}, Rootfs: "initrd", Compress: "default", EFI: "uki"}
 	s.texts("linuxkit", &i.LinuxKit)
 	s.choice("arch", &i.Arch, "amd64", "arm64")
 	s.choice("rootfs", &i.Rootfs, "initrd", "squashfs", "cd")
@@ -124,6 +124,16 @@ func (l *loader) image(b *hcl.Block) Image {
 	for _, f := range i.Boot {
 		if f != "bios" && f != "uefi" {
 			s.bad("boot", "%q is no firmware: write boot = [\"bios\", \"uefi\"]", f)
+		}
+	}
+	s.choice("efi", &i.EFI, "uki", "grub")
+	if sb := s.single("secure_boot"); sb != nil {
+		k := l.open(sb, secureBootGrammar)
+		i.SecureBoot = &SecureBoot{Pos: posOf(sb.DefRange)}
+		k.text("key", &i.SecureBoot.Key)
+		k.text("certificate", &i.SecureBoot.Certificate)
+		if i.EFI == "grub" {
+			s.bad("efi", "secure_boot signs the unified kernel image, which efi = \"grub\" does without: leave one of them out.")
 		}
 	}
 	for _, pb := range s.blocks.OfType("persist") {

@@ -80,6 +80,10 @@ func (l *loader) imageRef(s *Spec, f *Fleet) {
 		l.fail(l.at["fleet.image "+f.Name], "Firmware the image does not boot with",
 			"Image %q boots with %s, but the VMs have firmware = %q: change one of them.", img.Name, quotedOr(img.Boot), f.VM.Firmware)
 	}
+	if f.VM.SecureBoot && img.SecureBoot == nil && img.EFI != "grub" {
+		l.fail(l.at["fleet.image "+f.Name], "Secure Boot with an unsigned image",
+			"Firmware with Secure Boot would not start image %q: give the image a secure_boot block, write efi = \"grub\" there (Debian's signed kernel only), or remove secure_boot from the VMs.", img.Name)
+	}
 }
 
 // reach checks that every store serves a placement and every placement has a store.

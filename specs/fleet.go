@@ -77,6 +77,7 @@ type VM struct {
 	CPUs        int    // default 2
 	Memory      Size   // default 2GiB, a multiple of 4 MiB
 	Firmware    string // "bios" (default) or "efi"
+	SecureBoot  bool   // UEFI Secure Boot; with firmware "efi" only
 	GuestID     string // default "other4xLinux64Guest"
 	Networks    []Network
 	Guestinfo   map[string]string // keys without "guestinfo."

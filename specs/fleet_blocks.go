@@ -136,6 +136,10 @@ func (l *loader) vm(b *hcl.Block) VM {
 	if v.Firmware == "uefi" {
 		v.Firmware = "efi" // vSphere's word
 	}
+	s.flag("secure_boot", &v.SecureBoot)
+	if v.SecureBoot && v.Firmware != "efi" {
+		s.bad("secure_boot", "Secure Boot is a part of UEFI: write firmware = \"efi\" too")
+	}
 	s.text("guest_id", &v.GuestID)
 	s.text("annotation", &v.Annotation)
 	s.textMap("guestinfo", &v.Guestinfo)

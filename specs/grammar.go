@@ -19,9 +19,15 @@ var vcenterGrammar = grammar{args: map[string]string{
 var imageGrammar = grammar{
 	args: map[string]string{
 		"linuxkit": `["worker.yml"]`, "arch": `"amd64"`, "boot": `["bios", "uefi"]`, "rootfs": `"initrd"`, "compress": `"default"`,
+		"efi": `"uki"`,
 	},
 	need:   []string{"linuxkit"},
-	blocks: map[string]string{"persist": "mount"},
+	blocks: map[string]string{"persist": "mount", "secure_boot": ""},
+}
+
+var secureBootGrammar = grammar{
+	args: map[string]string{"key": `"db.key"`, "certificate": `"db.pem"`},
+	need: []string{"key", "certificate"},
 }
 
 var persistGrammar = grammar{args: map[string]string{
@@ -56,7 +62,7 @@ var placementGrammar = grammar{
 
 var vmGrammar = grammar{
 	args: map[string]string{
-		"cpus": `4`, "memory": `"8GiB"`, "firmware": `"bios"`, "guest_id": `"other4xLinux64Guest"`,
+		"cpus": `4`, "memory": `"8GiB"`, "firmware": `"bios"`, "secure_boot": `true`, "guest_id": `"other4xLinux64Guest"`,
 		"guestinfo": `{ "lkv.role" = "worker" }`, "extra_config": `{}`, "annotation": `"Docker workers"`,
 	},
 	blocks: map[string]string{"network": "name"},

@@ -63,7 +63,18 @@ type Image struct {
 	Boot     []string // "bios", "uefi"; default both
 	Rootfs   string   // "initrd" (default), "squashfs" or "cd"
 	Compress string   // "fastest", "default" (default) or "best"
-	Persist  []Persist
+	EFI      string   // "uki" (default): one file for kernel and initrd; "grub": for firmware that dislikes a large one
+	// SecureBoot signs the image with the user's own key; nil: what Boot and EFI make of it.
+	SecureBoot *SecureBoot
+	Persist    []Persist
+}
+
+// SecureBoot is the `secure_boot` block of an image: PEM files, relative to Spec.Dir, of the key that signs and of
+// its X.509 certificate, which the VMs' firmware has to know.
+type SecureBoot struct {
+	Pos         Pos
+	Key         string
+	Certificate string
 }
 
 // Persist is one `persist` block of an image: a data disk that is found, checked and mounted at boot.

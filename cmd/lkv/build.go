@@ -23,6 +23,8 @@ func (s system) buildCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Value: "dist", Usage: "write into `DIR`"},
 			&cli.BoolFlag{Name: "locked", Usage: "refuse references that lkv.lock does not pin"},
 			&cli.BoolFlag{Name: "offline", Usage: "never speak to a registry"},
+			&cli.StringFlag{Name: "compress", Usage: "`LEVEL` of compression, \"fastest\", \"default\" or \"best\", instead of the image's own"},
+			&cli.StringSliceFlag{Name: "also", Usage: "write `OUTPUT` beside the ISO: \"kernel+initrd\" or \"uki\"; may be repeated"},
 			&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
 		},
 		Action: s.build,
@@ -91,7 +93,11 @@ func (s system) buildInputs(c *cli.Context, spec specs.Spec, chosen []specs.Imag
 	for _, img := range chosen {
 		in, found := readYAML(spec, img)
 		problems = append(problems, found...)
-		in.Images, in.Epoch, in.Home, in.Out = src, epoch, s.Env["HOME"], c.String("out")
+		in.Images, in.Epoch, in.Home, in.Out, in.Version = src, epoch, s.Env["HOME"], c.String("out"), s.Version
+		in.Also = c.StringSlice("also")
+		if v := c.String("compress"); v != "" {
+			in.Compress = v
+		}
 		in.Cache = filepath.Join(src.Cache.Dir(), "segments")
 		inputs = append(inputs, in)
 	}

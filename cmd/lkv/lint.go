@@ -174,7 +174,7 @@ func (r *report) add(list []lint.Finding) {
 
 // readYAML fills a build's input from an image block and reports files that cannot be read or are faulty.
 func readYAML(spec specs.Spec, img specs.Image) (build.Input, []specs.Problem) {
-	in := build.Input{Name: img.Name, Arch: img.Arch, Boot: img.Boot, Compress: img.Compress}
+	in := build.Input{Name: img.Name, Arch: img.Arch, Boot: img.Boot, Rootfs: img.Rootfs, Compress: img.Compress}
 	var problems []specs.Problem
 	for _, name := range img.LinuxKit {
 		path := name
@@ -196,9 +196,6 @@ func readYAML(spec specs.Spec, img specs.Image) (build.Input, []specs.Problem) {
 			problems = append(problems, specs.Problem{Pos: p.Pos, Summary: "Not possible yet: a data disk found by UUID", Detail: `Write label = "…" instead of uuid.`})
 		}
 		in.Persist = append(in.Persist, build.Persist{Mount: p.Mount, Label: p.Label, Filesystem: p.Filesystem, Via: p.Via})
-	}
-	if img.Rootfs != "initrd" {
-		problems = append(problems, specs.Problem{Pos: img.Pos, Summary: "Not possible yet: rootfs = \"" + img.Rootfs + `"`, Detail: `Write rootfs = "initrd".`})
 	}
 	return in, problems
 }

@@ -132,7 +132,7 @@ func sources(t *testing.T, ending string) []string {
 		switch {
 		case err != nil:
 			return err
-		case e.IsDir() && path != "../.." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "dist"):
+		case e.IsDir() && path != "../.." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "dist" || e.Name() == "conformance"):
 			return filepath.SkipDir
 		case strings.HasSuffix(path, ending) && !strings.HasSuffix(path, "_test.go"):
 			list = append(list, path)

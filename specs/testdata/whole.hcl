@@ -39,6 +39,11 @@ image "worker" {
   boot     = ["bios", "uefi"]
   rootfs   = "squashfs"
   compress = "best"
+  efi      = "uki"
+  secure_boot {
+    key         = "db.key"
+    certificate = "db.pem"
+  }
   persist "/var/lib/docker" {
     label      = "docker"
     filesystem = "xfs"
@@ -84,6 +89,7 @@ fleet "workers" {
     cpus     = 4
     memory   = "8GiB"
     firmware = "uefi"
+    secure_boot = true
     guest_id = "debian12_64Guest"
     network "VM Network" {
       type = "e1000e"
