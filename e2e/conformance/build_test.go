@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,7 +11,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/linuxkit/linuxkit/src/cmd/linuxkit/moby"
 	"github.com/lkv-io/lkv/e2e/conformance/oracle"
 	"github.com/lkv-io/lkv/e2e/conformance/unpack"
 )
@@ -63,15 +64,51 @@ func (j job) build(t testing.TB, c oracle.Caches) Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Pair{LKV: lkvSide(t, c, dir), Persist: j.hcl != "", Created: created}
+	p := Pair{Persist: j.hcl != "", Created: times(t, c)}
+	lkvFiles := lkvBuild(t, c, dir)
+	p.LKV = side(t, lkvFiles.initrd)
 	for _, f := range m.Files {
 		p.Paths = append(p.Paths, strings.TrimPrefix(f.Path, "/"))
 		if f.Metadata != "" {
 			p.Metadata = append(p.Metadata, strings.TrimPrefix(f.Path, "/"))
 		}
 	}
-	p.LinuxKit, p.Tar = linuxkitSide(t, m, c, dir)
+	base := filepath.Join(dir, "linuxkit")
+	if err := oracle.KernelInitrd(m, c.LinuxKit, dir, base); err != nil {
+		t.Fatal(err)
+	}
+	if p.Tar, err = ReadTar(base + ".tar"); err != nil {
+		t.Fatal(err)
+	}
+	p.LinuxKit = side(t, base+"-initrd.img")
+	equal(t, "kernel", read(t, base+"-kernel"), read(t, lkvFiles.kernel))
+	cmdline := []byte(m.Kernel.Cmdline)
+	if len(cmdline) > 0 { // LinuxKit writes no file for an empty one
+		cmdline = read(t, base+"-cmdline")
+	}
+	equal(t, "command line", cmdline, []byte(lkvFiles.cmdline))
 	return p
+}
+
+func equal(t testing.TB, what string, linuxkit, lkv []byte) {
+	t.Helper()
+	if !bytes.Equal(linuxkit, lkv) {
+		t.Errorf("%s: LinuxKit has %d bytes (%.60q), lkv %d (%.60q)", what, len(linuxkit), linuxkit, len(lkv), lkv)
+	}
+}
+
+// times are the creation times of all images.
+func times(t testing.TB, c oracle.Caches) map[int64]bool {
+	t.Helper()
+	list, err := c.Created()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[int64]bool{}
+	for _, x := range list {
+		out[x.Unix()] = true
+	}
+	return out
 }
 
 func write(t testing.TB, name, text string) {
@@ -81,22 +118,23 @@ func write(t testing.TB, name, text string) {
 	}
 }
 
-// linuxkitSide builds kernel and initrd with LinuxKit.
-func linuxkitSide(t testing.TB, m moby.Moby, c oracle.Caches, dir string) (Side, Tar) {
+func read(t testing.TB, name string) []byte {
 	t.Helper()
-	base := filepath.Join(dir, "linuxkit")
-	if err := oracle.KernelInitrd(m, c.LinuxKit, dir, base); err != nil {
-		t.Fatal(err)
-	}
-	names, err := ReadTar(base + ".tar")
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return side(t, base+"-initrd.img"), names
+	return data
 }
 
-// lkvSide builds an ISO with the real program and takes the initrd out with xorriso.
-func lkvSide(t testing.TB, c oracle.Caches, dir string) Side {
+// output is what lkv's ISO holds, taken out with xorriso.
+type output struct {
+	initrd, kernel string // file names
+	cmdline        string
+}
+
+// lkvBuild builds an ISO with the real program.
+func lkvBuild(t testing.TB, c oracle.Caches, dir string) output {
 	t.Helper()
 	lkv := filepath.Join(need(t, "LKV_BIN", "the directory with the lkv program"), "lkv")
 	cmd := exec.CommandContext(t.Context(), lkv, "build", "--offline", "--progress", "none", "--cache", c.LKV, "--out", "out")
@@ -108,22 +146,24 @@ func lkvSide(t testing.TB, c oracle.Caches, dir string) Side {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("lkv build: %d ISOs, %v", len(list), err)
 	}
-	name := filepath.Join(dir, "initrd")
-	cmd = exec.CommandContext(t.Context(), tool(t, "xorriso", "xorriso"), "-osirrox", "on", "-indev", list[0], "-extract", "/boot/initrd", name)
+	o := output{initrd: filepath.Join(dir, "initrd"), kernel: filepath.Join(dir, "vmlinuz")}
+	cmd = exec.CommandContext(t.Context(), tool(t, "xorriso", "xorriso"), "-osirrox", "on", "-indev", list[0],
+		"-extract", "/boot/initrd", o.initrd, "-extract", "/boot/vmlinuz", o.kernel)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("xorriso: %v\n%s", err, out)
 	}
-	return side(t, name)
+	var m struct{ Cmdline string }
+	if err := json.Unmarshal(read(t, strings.TrimSuffix(list[0], ".iso")+".manifest.json"), &m); err != nil {
+		t.Fatal(err)
+	}
+	o.cmdline = m.Cmdline
+	return o
 }
 
 func side(t testing.TB, initrd string) Side {
 	t.Helper()
-	data, err := os.ReadFile(initrd)
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := unpack.NewRoot()
-	if err := unpack.Initrd(data, r.Add); err != nil {
+	if err := unpack.Initrd(read(t, initrd), r.Add); err != nil {
 		t.Fatal(err)
 	}
 	return NewSide(r)

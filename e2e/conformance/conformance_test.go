@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,4 +83,19 @@ func TestConformance(t *testing.T) {
 			t.Errorf("no case shows the deviation %s any more: remove it, or add a case", r.ID)
 		}
 	}
+}
+
+// TestComponents compares the images this project ships, as its own example uses them.
+func TestComponents(t *testing.T) {
+	const name = "../../specs/examples/docker-host/docker-host.yml"
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := job{yaml: []string{string(data)}}.build(t, newCaches(t))
+	if len(p.LKV.Names) < 500 {
+		t.Errorf("only %d names in %s", len(p.LKV.Names), name)
+	}
+	sound(t, p.LKV)
+	explain(t, p, map[string]int{})
 }

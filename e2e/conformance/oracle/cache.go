@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -111,6 +112,31 @@ func (c Caches) Image(ref string) (v1.Image, error) {
 		}
 	}
 	return nil, fmt.Errorf("image %s is not in the cache", ref)
+}
+
+// Created lists when the images of the caches were made.
+func (c Caches) Created() ([]time.Time, error) {
+	p, err := layout.FromPath(c.LKV)
+	if err != nil {
+		return nil, fmt.Errorf("open image cache: %w", err)
+	}
+	list, err := manifests(p)
+	if err != nil {
+		return nil, err
+	}
+	var out []time.Time
+	for _, d := range list {
+		img, err := p.Image(d.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("read image cache: %w", err)
+		}
+		cf, err := img.ConfigFile()
+		if err != nil {
+			return nil, fmt.Errorf("read image cache: %w", err)
+		}
+		out = append(out, cf.Created.Time)
+	}
+	return out, nil
 }
 
 func manifests(p layout.Path) ([]v1.Descriptor, error) {
