@@ -148,7 +148,7 @@ func (p *place) small(ctx context.Context, d v1.Descriptor) ([]byte, error) {
 			return false, err
 		}
 		defer func() { _ = body.Close() }()
-		data, err = io.ReadAll(io.LimitReader(body, d.Size+1))
+		data, err = io.ReadAll(io.LimitReader(line{body}, d.Size+1))
 		return false, err
 	})
 	if err == nil && digestOf(data) != d.Digest {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -115,16 +116,16 @@ func TestSignatures(t *testing.T) {
 					}
 				}
 			}
-			blobs := 0
+			var blobs atomic.Int64
 			h.answer.Store(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-					blobs++
+					blobs.Add(1)
 				}
 				return false
 			})
 			refused("unsigned", "there is no signature")
-			if blobs > 0 {
-				t.Errorf("%d blobs were asked for before the signature was checked", blobs)
+			if n := blobs.Load(); n > 0 {
+				t.Errorf("%d blobs were asked for before the signature was checked", n)
 			}
 			h.attach("acme/app", top, payloadFor(top), other.sign(payloadFor(top)))
 			refused("signed by another", "a signature by another key")

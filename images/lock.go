@@ -65,6 +65,9 @@ func DecodeLock(r io.Reader) (Lock, error) {
 		if c, err := Canonical(ref); err != nil || c != ref {
 			return Lock{}, fmt.Errorf("%q is not a full image reference", ref)
 		}
+		if _, err := v1.NewHash(pin.Index); pin.Index != "" && err != nil {
+			return Lock{}, fmt.Errorf("%s: index %q: %w", ref, pin.Index, err)
+		}
 		for p, d := range pin.Platforms {
 			if _, err := v1.NewHash(d); err != nil {
 				return Lock{}, fmt.Errorf("%s for %s: digest %q: %w", ref, p, d, err)

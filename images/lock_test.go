@@ -54,11 +54,12 @@ func TestLockFile(t *testing.T) {
 
 func TestLockFileIsRefused(t *testing.T) {
 	for in, want := range map[string]string{
-		`{`:                              "unexpected EOF",
-		`{"format":2,"images":{}}`:       "format 2, this lkv knows 1",
-		`{"images":{}}`:                  "format 0",
-		`{"format":1,"image":{}}`:        "unknown field",
-		`{"format":1,"images":{"a":{}}}`: `"a" is not a full image reference`,
+		`{`:                        "unexpected EOF",
+		`{"format":2,"images":{}}`: "format 2, this lkv knows 1",
+		`{"images":{}}`:            "format 0",
+		`{"format":1,"image":{}}`:  "unknown field",
+		`{"format":1,"images":{"docker.io/x/a:1":{"index":"sha256:12","platforms":{}}}}`:      `docker.io/x/a:1: index "sha256:12"`,
+		`{"format":1,"images":{"a":{}}}`:                                                      `"a" is not a full image reference`,
 		`{"format":1,"images":{"docker.io/x/a:1":{"platforms":{"linux/amd64":"sha256:12"}}}}`: `docker.io/x/a:1 for linux/amd64: digest "sha256:12"`,
 	} {
 		p := filepath.Join(t.TempDir(), "lkv.lock")

@@ -101,7 +101,7 @@ func (p *part) read(ctx context.Context, open opener) error {
 	}
 	defer func() { _ = body.Close() }()
 	left := p.want.Size - p.n
-	n, err := io.Copy(io.MultiWriter(p.f, p), stopper{ctx, io.LimitReader(body, left+1)})
+	n, err := io.Copy(io.MultiWriter(p.f, p), stopper{ctx, io.LimitReader(line{body}, left+1)})
 	switch {
 	case n > left:
 		return fmt.Errorf("%w: more than the announced %d bytes", ErrDamaged, p.want.Size)
@@ -109,6 +109,17 @@ func (p *part) read(ctx context.Context, open opener) error {
 		return fmt.Errorf("cut off after %d of %d bytes: %w", p.n, p.want.Size, io.ErrUnexpectedEOF)
 	}
 	return err
+}
+
+// line marks what goes wrong while a body is read: whatever it is called, the connection broke.
+type line struct{ r io.Reader }
+
+func (l line) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errBroken, err)
+	}
+	return n, err
 }
 
 // Write counts what was written to the file.

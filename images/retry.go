@@ -46,6 +46,9 @@ func (w waiter) again(ctx context.Context, do func() (progress bool, err error))
 	}
 }
 
+// errBroken says that the connection broke in the middle of a body.
+var errBroken = errors.New("the connection broke")
+
 // temporary says whether asking again may help.
 func temporary(err error) bool {
 	var te *transport.Error
@@ -56,7 +59,7 @@ func temporary(err error) bool {
 	if errors.As(err, &ne) && ne.Timeout() {
 		return true
 	}
-	for _, e := range []error{io.ErrUnexpectedEOF, io.EOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, errRange} {
+	for _, e := range []error{io.ErrUnexpectedEOF, io.EOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, errRange, errBroken} {
 		if errors.Is(err, e) {
 			return true
 		}
