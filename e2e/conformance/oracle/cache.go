@@ -74,6 +74,18 @@ func (c Caches) Add(ref string, img v1.Image) error {
 	return nil
 }
 
+// AddAs puts an image into lkv's cache under a reference with a registry LinuxKit does not understand.
+func (c Caches) AddAs(ref string, img v1.Image) error {
+	p, err := layout.FromPath(c.LKV)
+	if err == nil {
+		err = p.AppendImage(img, layout.WithAnnotations(map[string]string{refName: ref}), layout.WithPlatform(*platform))
+	}
+	if err != nil {
+		return fmt.Errorf("add %s to image cache: %w", ref, err)
+	}
+	return nil
+}
+
 // Copy adds every image of another OCI layout, as "make components" leaves it.
 func (c Caches) Copy(from string) error {
 	p, err := layout.FromPath(from)
