@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"github.com/lkv-io/lkv/e2e/conformance/oracle"
 	"github.com/lkv-io/lkv/e2e/conformance/unpack"
 )
+
+var update = flag.Bool("update", false, "write docs/conformance.md")
 
 func newCaches(t testing.TB) oracle.Caches {
 	t.Helper()
@@ -31,19 +34,21 @@ func addAll(t testing.TB, c oracle.Caches, j job) {
 	}
 }
 
-// explain gives every difference its reason, and fails for those without.
-func explain(t testing.TB, p Pair, used map[string]int) {
+// explain gives every difference its reason and returns the reasons. A difference without one fails.
+func explain(t testing.TB, p Pair) map[string]bool {
 	t.Helper()
+	used := map[string]bool{}
 next:
 	for _, d := range Compare(p.LinuxKit, p.LKV) {
 		for _, r := range Deviations {
 			if r.match(d, p) {
-				used[r.ID]++
+				used[r.ID] = true
 				continue next
 			}
 		}
 		t.Error(d)
 	}
+	return used
 }
 
 // sound checks what holds for every lkv image whatever LinuxKit does.
@@ -68,20 +73,37 @@ func sound(t testing.TB, s Side) {
 func TestConformance(t *testing.T) {
 	c := newCaches(t)
 	addAll(t, c, job{images: shared(t)})
-	used := map[string]int{}
+	shown := map[string]int{}
+	var names []string
 	for _, x := range cases {
+		names = append(names, x.name)
 		j := x.make(t)
 		addAll(t, c, j)
 		t.Run(x.name, func(t *testing.T) {
 			p := j.build(t, c)
 			sound(t, p.LKV)
-			explain(t, p, used)
+			for id := range explain(t, p) {
+				shown[id]++
+			}
 		})
 	}
 	for _, r := range Deviations {
-		if used[r.ID] == 0 {
+		if shown[r.ID] == 0 {
 			t.Errorf("no case shows the deviation %s any more: remove it, or add a case", r.ID)
 		}
+	}
+	document(t, Document(names, shown))
+}
+
+// document keeps docs/conformance.md true.
+func document(t *testing.T, want string) {
+	t.Helper()
+	const name = "../../docs/conformance.md"
+	if *update && !t.Failed() {
+		write(t, name, want)
+	}
+	if string(read(t, name)) != want && !t.Failed() {
+		t.Errorf("%s is stale: go test -run TestConformance . -update", name)
 	}
 }
 
@@ -97,5 +119,5 @@ func TestComponents(t *testing.T) {
 		t.Errorf("only %d names in %s", len(p.LKV.Names), name)
 	}
 	sound(t, p.LKV)
-	explain(t, p, map[string]int{})
+	explain(t, p)
 }
