@@ -215,7 +215,7 @@ func TestISOBoots(t *testing.T) {
 	const bios, efi, own, microsoft = "SeaBIOS", "OVMF", "OVMF own key", "OVMF Microsoft keys"
 	for _, tc := range []struct{ image, firmware, medium string }{
 		{"uki", bios, "CD on AHCI"}, {"uki", bios, "CD on IDE"}, {"uki", bios, "virtio disk"}, {"uki", bios, "USB stick"},
-		{"grub", bios, "CD on AHCI"}, {"grub", bios, "SATA disk"},
+		{"grub", bios, "SATA disk"},
 		{"uki", efi, "CD on AHCI"}, {"uki", efi, "CD on IDE"}, {"uki", efi, "SATA disk"}, {"uki", efi, "USB stick"},
 		{"grub", efi, "CD on AHCI"}, {"grub", efi, "CD on IDE"}, {"grub", efi, "virtio disk"}, {"grub", efi, "USB stick"},
 		{"longest grub", efi, "CD on AHCI"},
@@ -247,6 +247,14 @@ func TestISOBoots(t *testing.T) {
 			b.boots(t, c, cmdline, locked)
 		})
 	}
+}
+
+// TestGrubOwnMedium: with another image of the same label in the machine, GRUB boots the one it came from.
+func TestGrubOwnMedium(t *testing.T) {
+	b := newBench(t)
+	c := media["virtio disk"](b.write(t, b.grub("console=ttyS0 quiet other")))
+	c.ISO, c.Firmware = b.write(t, b.grub("console=ttyS0 quiet own")), qemu.EFI
+	b.boots(t, c, grubBefore+"console=ttyS0 quiet own", false)
 }
 
 // TestISORefused: firmware with Secure Boot starts neither an unsigned image nor one of another key.

@@ -12,6 +12,7 @@ func FuzzOpen(f *testing.F) {
 	o := sample()
 	o.EFI = nil // keeps the seeds small
 	o.Kernel, o.BIOS.Isolinux, o.BIOS.Ldlinux = o.Kernel[:100], o.BIOS.Isolinux[:2048], o.BIOS.Ldlinux[:10]
+	o.Files = append(o.Files, Extra{Path: "link", Link: "../" + strings.Repeat("n", 255) + "/x"})
 	image, _ := build(f, o, noise(7, 100), 100)
 	f.Add(image.b)
 	f.Add(image.b[:25*sector])
