@@ -17,12 +17,12 @@
 //
 // The same entries and contents give the same bytes, whatever the number of workers and the order of the entries.
 //
-// Not supported in writing: directory indexes (a name in a directory of thousands is found by reading its listing),
-// other compressors than zstd, compressor options, equal contents stored once (hard links are), ACLs, times before
+// Not supported in writing: directory indexes (the kernel reads half a directory's listing to find a name in
+// it: 7 ms with 40 000 names), other compressors than zstd, compressor options, equal contents stored once (hard links are), ACLs, times before
 // 1970 and after 2106 (the nearest is taken). In reading: other compressors, versions before 4.0, more than four
 // million names. The reader is stricter than the kernel: names in order, blocks of exactly the length that the
 // size of the file wants, parents that are who they say they are.
 //
-// Read by the kernel (6.18), unsquashfs and this package; unsquashfs 4.5.1 shows and extracts device numbers beyond
+// Mounted by the kernel (6.18, by hand), read by unsquashfs and by this package; unsquashfs 4.5.1 shows and extracts device numbers beyond
 // 255 wrongly, the kernel does not.
 package squashfs
