@@ -8,7 +8,16 @@ import (
 
 // BenchmarkWrite writes an image with a 150 MB initrd and a 12 MB kernel into the page cache, in pieces of 1 MiB.
 func BenchmarkWrite(b *testing.B) {
-	o, piece := sample(), noise(7, 1<<20)
+	b.Run("uki", func(b *testing.B) { benchmarkWrite(b, sample()) })
+	b.Run("grub", func(b *testing.B) { benchmarkWrite(b, grubOptions()) })
+	o := sample()
+	key, cert := keyPair(b, rsaKey(b, 2048))
+	o.EFI.Signer = signer(b, key, cert)
+	b.Run("signed", func(b *testing.B) { benchmarkWrite(b, o) })
+}
+
+func benchmarkWrite(b *testing.B, o Options) {
+	piece := noise(7, 1<<20)
 	o.Kernel, o.InitrdBound = noise(6, 12<<20), 420<<20
 	const pieces = 143
 	b.SetBytes(pieces << 20)

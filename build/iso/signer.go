@@ -23,8 +23,8 @@ type Signer struct {
 const minRSA = 2048
 
 // ReadSigner reads a private key (PKCS #8, PKCS #1 or SEC 1, not encrypted; RSA of 2048 bits and more, or ECDSA) and
-// its certificate, both PEM. Certificates behind the first one are stored with the signature. Not all firmware
-// takes ECDSA; RSA with 2048 bits is what the UEFI specification asks of every one (32.2.2, "signature algorithms").
+// its certificate, both PEM. Certificates behind the first one are stored with the signature. RSA of 2048 bits is what
+// all firmware takes; ECDSA was checked with sbverify and osslsigncode, and some firmware has no code for it.
 func ReadSigner(key, cert []byte) (*Signer, error) {
 	s := &Signer{}
 	for rest := cert; ; {

@@ -20,7 +20,7 @@ import (
 )
 
 // keyPair makes a self-signed certificate and returns key and certificate as PEM.
-func keyPair(t *testing.T, key crypto.Signer) (keyPEM, certPEM []byte) {
+func keyPair(t testing.TB, key crypto.Signer) (keyPEM, certPEM []byte) {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "lkv test db"},
 		NotBefore: time.Unix(1e9, 0), NotAfter: time.Unix(4e9, 0)}
@@ -36,7 +36,7 @@ func keyPair(t *testing.T, key crypto.Signer) (keyPEM, certPEM []byte) {
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 }
 
-func rsaKey(t *testing.T, bits int) crypto.Signer {
+func rsaKey(t testing.TB, bits int) crypto.Signer {
 	t.Helper()
 	k, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
@@ -45,7 +45,7 @@ func rsaKey(t *testing.T, bits int) crypto.Signer {
 	return k
 }
 
-func ecKey(t *testing.T) crypto.Signer {
+func ecKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -54,7 +54,7 @@ func ecKey(t *testing.T) crypto.Signer {
 	return k
 }
 
-func signer(t *testing.T, key, cert []byte) *Signer {
+func signer(t testing.TB, key, cert []byte) *Signer {
 	t.Helper()
 	s, err := ReadSigner(key, cert)
 	if err != nil {
