@@ -26,7 +26,7 @@ type bundle struct {
 	user     string // the image's USER when it counts; see runAs
 }
 
-// bundles turns every container into its OCI bundle. An image used twice is unpacked once.
+// bundles turns every container into its OCI bundle, volumes last. An image used twice is unpacked once.
 func (c config) bundles(images map[string]resolved) ([]bundle, error) {
 	placed := map[v1.Hash]string{}
 	var out []bundle
@@ -46,7 +46,7 @@ func (c config) bundles(images map[string]resolved) ([]bundle, error) {
 		}
 		out = append(out, b)
 	}
-	return out, nil
+	return append(out, c.volumeBundles(images)...), nil
 }
 
 func (c config) bundle(e container, img resolved) (bundle, error) {
@@ -97,6 +97,9 @@ func (b bundle) mounts() []specs.Mount {
 
 // entries are the bundle's own files, without the image's.
 func (b bundle) entries(mtime int64) ([]entry, error) {
+	if b.section == volumes {
+		return nil, nil // see volumeDirs
+	}
 	config, err := json.MarshalIndent(b.oci, "", "    ")
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: write config.json: %w", b.section, b.Name, err)

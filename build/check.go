@@ -59,6 +59,7 @@ func Check(file string, data []byte) Problems {
 		}
 		c.init(doc)
 		c.files(doc)
+		c.volumes(doc)
 	}
 	slices.SortStableFunc(c.found, func(a, b Problem) int { return a.Line - b.Line })
 	return c.found
@@ -254,6 +255,22 @@ func (c *checker) init(doc *yaml.Node) {
 
 // images checks what a container needs beyond types: a name that can be a directory, and an image.
 func (c *checker) images(doc *yaml.Node, section string) {
+	c.names(doc, section)
+	for _, e := range items(child(doc, section)) {
+		if e.Kind != yaml.MappingNode {
+			continue
+		}
+		if i := child(e, "image"); i != nil {
+			c.reference(i)
+		} else {
+			c.say(e, "an entry of %q has no image", section)
+		}
+	}
+}
+
+// names checks the names of a section's entries. Those of onboot and onshutdown may come twice: LinuxKit numbers
+// their directories.
+func (c *checker) names(doc *yaml.Node, section string) {
 	names := map[string]int{}
 	for _, e := range items(child(doc, section)) {
 		if e.Kind != yaml.MappingNode {
@@ -266,15 +283,10 @@ func (c *checker) images(doc *yaml.Node, section string) {
 		case n.Kind != yaml.ScalarNode:
 		case n.Value == "" || n.Value == "." || n.Value == ".." || strings.ContainsAny(n.Value, "/\x00"):
 			c.say(n, "name %q cannot be the name of a directory", n.Value)
-		case section == "services" && names[n.Value] != 0:
-			c.say(n, "service %q is there twice, first in line %d", n.Value, names[n.Value])
+		case (section == "services" || section == volumes) && names[n.Value] != 0:
+			c.say(n, "%s %q is there twice, first in line %d", strings.TrimSuffix(section, "s"), n.Value, names[n.Value])
 		default:
 			names[n.Value] = n.Line
-		}
-		if i := child(e, "image"); i != nil {
-			c.reference(i)
-		} else {
-			c.say(e, "an entry of %q has no image", section)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type config struct {
 	ids     map[string]uint32 // numeric id of each container's name
 	persist int               // how many onboot entries at the front are ours
 	sources []string          // for each of Files, where its "source:" really lies
+	volumes []volume
 }
 
 // load reads all YAML files and joins them. References stay as written: moby's own expansion knows Docker Hub only.
@@ -27,8 +28,14 @@ func load(in Input) (config, error) {
 	}
 	var all moby.Moby
 	var sources []string
+	var vols []volume
 	for _, s := range in.YAML {
-		m, err := moby.NewConfig(s.Data, nil)
+		v, rest, err := takeVolumes(s.Data)
+		if err != nil {
+			return config{}, Problems{{File: s.Name, Text: err.Error()}}
+		}
+		vols = append(vols, v...)
+		m, err := moby.NewConfig(rest, nil)
 		if err != nil {
 			return config{}, Problems{{File: s.Name, Text: err.Error()}}
 		}
@@ -46,7 +53,10 @@ func load(in Input) (config, error) {
 	if all.Kernel.Image == "" {
 		return config{}, Problems{{File: in.YAML[0].Name, Text: "no kernel: an ISO needs kernel.image"}}
 	}
-	return expand(config{Moby: all, ids: number100(all), sources: sources}, in.Persist)
+	if err := bindVolumes(all, vols); err != nil {
+		return config{}, Problems{{File: in.YAML[0].Name, Text: err.Error()}}
+	}
+	return expand(config{Moby: all, ids: number100(all), sources: sources, volumes: vols}, in.Persist)
 }
 
 // number100 gives the containers ids from 100 in LinuxKit's order. The entries Build adds come later, so that
@@ -116,6 +126,11 @@ func (c config) references(boot string) []string {
 	list := append([]string{c.Kernel.Image}, c.Init...)
 	for _, e := range c.containers() {
 		list = append(list, e.Image.Image)
+	}
+	for _, v := range c.volumes {
+		if v.Image != "" {
+			list = append(list, v.Image)
+		}
 	}
 	seen := map[string]bool{}
 	var out []string

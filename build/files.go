@@ -26,7 +26,7 @@ func filePath(p string) (string, error) {
 // userFiles makes the entries of the YAML's files section. Directories above a file are made with the file's
 // mode and owner as LinuxKit does, but only where nobody has made them: a file in /etc leaves /etc alone.
 func (c config) userFiles(base *root, mtime int64) ([]entry, error) {
-	var out []entry
+	out := c.volumeDirs(mtime)
 	made := map[string]bool{}
 	for i, f := range c.Files {
 		ino, err := c.fileInode(f, c.sources[i], mtime)

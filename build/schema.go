@@ -48,7 +48,7 @@ func one(name string, o object) object  { return object{name: {kind: anObj, fiel
 func list(name string, o object) object { return object{name: {kind: objects, fields: o}} }
 
 // The keys LinuxKit knows, written down from its documentation (docs/yaml.md) and compared by a test with what
-// the moby package accepts.
+// the moby package accepts; "volumes" came later and never reaches it.
 var (
 	mountFields   = join(many("destination", "type", "source")(aString), many("options")(someStrings))
 	mappingFields = many("hostID", "containerID", "size")(anInt)
@@ -97,5 +97,6 @@ var (
 		list("onboot", imageFields), list("onshutdown", imageFields), list("services", imageFields),
 		list("files", fileFields),
 		one("trust", many("image", "org")(someStrings)),
+		list(volumes, join(many("name", "image", "format")(aString), many("readonly")(aBool), many("platforms")(someStrings))),
 	)
 )

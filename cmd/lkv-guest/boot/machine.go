@@ -171,7 +171,10 @@ func (m *machine) boot(ctx context.Context) {
 		r.Image, r.BootID, r.Token, r.Hostname = img, bootID(), token, name
 	}))
 	m.runScripts(ctx, "init.d", "/etc/init.d")
-	err := m.onboot(ctx)
+	err := volumes(filepath.Join(m.containers, "volumes"))
+	if err == nil {
+		err = m.onboot(ctx)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
