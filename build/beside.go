@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -27,7 +28,7 @@ type side struct {
 }
 
 // beside writes everything that lies beside the ISO and returns what the manifest says about it.
-func (b *builder) beside(base, isoPath string, l iso.Layout, m manifest.Manifest) ([]manifest.Named, error) {
+func (b *builder) beside(ctx context.Context, base, isoPath string, l iso.Layout, m manifest.Manifest) ([]manifest.Named, error) {
 	f, err := os.Open(isoPath)
 	if err != nil {
 		return nil, fmt.Errorf("read ISO: %w", err)
@@ -39,7 +40,7 @@ func (b *builder) beside(base, isoPath string, l iso.Layout, m manifest.Manifest
 			return err
 		}
 	}
-	doc := b.document(filepath.Base(isoPath), m)
+	doc := b.document(ctx, filepath.Base(isoPath), m)
 	list := []side{{"spdx", ".spdx.json", doc.WriteSPDX}, {"cyclonedx", ".cdx.json", doc.WriteCycloneDX}}
 	if slices.Contains(b.Also, alsoPair) {
 		list = append(list, side{"kernel", ".vmlinuz", part(l.Kernel)}, side{"initrd", ".initrd", part(l.Initrd)},
@@ -56,7 +57,12 @@ func (b *builder) beside(base, isoPath string, l iso.Layout, m manifest.Manifest
 		}
 		out = append(out, n)
 	}
-	return out, nil
+	st, err := b.statement(filepath.Base(isoPath), m, out)
+	if err != nil {
+		return nil, err
+	}
+	n, err := side{"provenance", statementEnding, st.Write}.file(base)
+	return append(out, n), err
 }
 
 // file writes one of them and hashes it on the way.

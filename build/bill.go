@@ -2,11 +2,11 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"slices"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/lkv-io/lkv/build/sbom"
 	"github.com/lkv-io/lkv/internal/manifest"
 )
@@ -41,13 +41,8 @@ func (t *tree) bill(sp *spill) *bill {
 	return &bill{Packages: found}
 }
 
-// attester is an Images that knows what somebody attached to an image.
-type attester interface {
-	Attestations(ref string, digest v1.Hash) ([][]byte, error)
-}
-
 // bills are what each image of this build holds, by digest.
-func (b *builder) bills() map[string]sbom.Packages {
+func (b *builder) bills(ctx context.Context) map[string]sbom.Packages {
 	found := map[string]bill{}
 	for _, s := range slices.Concat([]segment{b.kernel, b.boot}, b.parts) {
 		if s.Bill != nil {
@@ -61,7 +56,7 @@ func (b *builder) bills() map[string]sbom.Packages {
 		if x.Fault != "" {
 			b.say(Event{Step: "warning", Name: fmt.Sprintf("image %s: the SBOM may be incomplete: %s", ref, x.Fault)})
 		}
-		for _, doc := range b.attached(r) {
+		for _, doc := range b.attached(ctx, r) {
 			more, err := sbom.FromSPDX(bytes.NewReader(doc))
 			if err != nil {
 				b.say(Event{Step: "warning", Name: fmt.Sprintf("image %s: attached SBOM: %v", ref, err)})
@@ -75,12 +70,8 @@ func (b *builder) bills() map[string]sbom.Packages {
 }
 
 // attached are the SBOMs that came with an image; that they cannot be read is only a warning.
-func (b *builder) attached(r resolved) [][]byte {
-	a, ok := b.Images.(attester)
-	if !ok {
-		return nil
-	}
-	docs, err := a.Attestations(r.ref, r.digest)
+func (b *builder) attached(ctx context.Context, r resolved) [][]byte {
+	docs, err := b.Images.Attestations(ctx, r.ref, r.digest)
 	if err != nil {
 		b.say(Event{Step: "warning", Name: fmt.Sprintf("image %s: attached SBOM: %v", r.ref, err)})
 	}
@@ -88,9 +79,9 @@ func (b *builder) attached(r resolved) [][]byte {
 }
 
 // document is the bill of materials of the whole ISO.
-func (b *builder) document(isoName string, m manifest.Manifest) sbom.Document {
+func (b *builder) document(ctx context.Context, isoName string, m manifest.Manifest) sbom.Document {
 	d := sbom.Document{Name: isoName, SHA256: m.ISO.SHA256, Size: m.ISO.Size, Created: b.epoch(), Version: b.Version}
-	packages := b.bills()
+	packages := b.bills(ctx)
 	for _, c := range m.Components {
 		d.Components = append(d.Components, sbom.Component{Section: c.Section, Name: c.Name, Ref: c.Ref, Digest: c.Digest, Packages: packages[c.Digest]})
 	}

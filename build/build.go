@@ -17,6 +17,14 @@ import (
 // Build makes the ISO of one image with its manifest in Input.Out, or finds that nothing changed since the last
 // build there. Faults of the YAML come as Problems. Files appear under their final names complete or not at all.
 func Build(ctx context.Context, in Input) (Result, error) {
+	r, err := makeISO(ctx, in)
+	if err == nil && in.Sign != nil {
+		err = sign(ctx, *in.Sign, r)
+	}
+	return r, err
+}
+
+func makeISO(ctx context.Context, in Input) (Result, error) {
 	in, err := in.check()
 	if err != nil {
 		return Result{}, err
@@ -167,7 +175,7 @@ func (b *builder) key() (string, error) {
 		return "", fmt.Errorf("identify build: %w", err)
 	}
 	parts := []string{writer, codec, program(), b.Name, b.Arch, b.Compress, b.epoch().Format(time.RFC3339), string(yaml),
-		string(blocks), strings.Join(b.Boot, ","), b.Rootfs, strings.Join(b.Also, ",")}
+		string(blocks), strings.Join(b.Boot, ","), b.Rootfs, strings.Join(b.Also, ","), b.EFI, string(b.SecureBoot.Certificate())}
 	for _, ref := range b.config.references(b.BootImage) {
 		parts = append(parts, ref, b.images[ref].digest.String())
 	}

@@ -28,12 +28,19 @@ type file struct {
 	name, body string
 	mode       int64
 	uid        int
+	xattrs     map[string]string
 }
 
 func (f file) header() *tar.Header {
 	h := &tar.Header{Name: f.name, Mode: f.mode, Uid: f.uid, Gid: f.uid, ModTime: created.Add(-time.Hour), Typeflag: tar.TypeReg, Size: int64(len(f.body)), Format: tar.FormatPAX}
 	if h.Mode == 0 {
 		h.Mode = 0o644
+	}
+	for k, v := range f.xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords[xattrPrefix+k] = v
 	}
 	switch {
 	case strings.Contains(f.name, "=>"):
@@ -108,6 +115,8 @@ func imageOf(t testing.TB, change func(*v1.ConfigFile), layers ...[]file) v1.Ima
 
 // shelf is Images from a map; it counts lookups.
 type shelf map[string]v1.Image
+
+func (s shelf) Attestations(context.Context, string, v1.Hash) ([][]byte, error) { return nil, nil }
 
 func (s shelf) Image(_ context.Context, ref string) (v1.Image, v1.Hash, error) {
 	img, ok := s[ref]

@@ -32,7 +32,6 @@ func (b *builder) manifest(ucode []byte, p payload) manifest.Manifest {
 		}
 	}
 	p.describe(&m)
-	m.RAM.Minimum = 2*m.RAM.Unpacked + m.RAM.Initrd + ramReserve
 	return m
 }
 
@@ -65,7 +64,8 @@ func (b *builder) components() []manifest.Component {
 		}
 		out = append(out, manifest.Component{Section: section, Name: x.Name, Ref: x.image.ref, Digest: x.image.digest.String()})
 	}
-	return out
+	boot := b.images[b.BootImage]
+	return append(out, manifest.Component{Section: "boot", Name: boot.ref, Ref: boot.ref, Digest: boot.digest.String()})
 }
 
 // release is the kernel's, from its modules or from the image's label.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lkv-io/lkv/build/early"
 	"github.com/lkv-io/lkv/internal/report"
 	"golang.org/x/sync/errgroup"
 )
@@ -20,7 +21,10 @@ var bootPaths = map[string]string{
 	"ldlinux":  "isolinux/ldlinux.c32",
 	"isohdpfx": "isolinux/isohdpfx.bin",
 	"stub":     "efi/linuxx64.efi.stub",
-	"init":     "early/init",
+	"init":     early.GuestPath,
+	"shim":     "efi/shimx64.efi.signed",
+	"mok":      "efi/mmx64.efi.signed",
+	"grub":     "efi/gcdx64.efi.signed",
 }
 
 // format is how the components of this root file system are stored.
@@ -141,7 +145,11 @@ func (b *builder) bootFiles() map[string]string {
 	if slices.Contains(b.Boot, "bios") {
 		add("isolinux", "ldlinux", "isohdpfx")
 	}
-	if slices.Contains(b.Boot, "uefi") {
+	switch {
+	case !slices.Contains(b.Boot, "uefi"):
+	case b.EFI == efiGrub:
+		add("shim", "mok", "grub")
+	default:
 		add("stub")
 	}
 	if b.Rootfs != rootInitrd {

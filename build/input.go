@@ -18,6 +18,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/lkv-io/lkv/build/iso"
+	"github.com/lkv-io/lkv/build/provenance"
 	"github.com/lkv-io/lkv/internal/manifest"
 )
 
@@ -36,6 +38,9 @@ var ErrInput = errors.New("cannot build this")
 // their bytes don't match their digest.
 type Images interface {
 	Image(ctx context.Context, ref string) (v1.Image, v1.Hash, error)
+
+	// Attestations returns the SPDX documents somebody attached to the image, as JSON; nil when there are none.
+	Attestations(ctx context.Context, ref string, digest v1.Hash) ([][]byte, error)
 }
 
 // Source is one LinuxKit YAML file. Name is its path: it stands in messages, and relative "source:" files are
@@ -61,6 +66,12 @@ const (
 	rootCD       = "cd"       // a squashfs on the ISO
 )
 
+// What UEFI firmware starts.
+const (
+	efiUKI  = "uki"  // one file with kernel and initrd
+	efiGrub = "grub" // shim and GRUB, for firmware that dislikes a large file, and for the keys machines come with
+)
+
 // Input is everything an ISO is made from.
 type Input struct {
 	Name     string    // of the image, for example "worker": file names and volume label
@@ -69,6 +80,7 @@ type Input struct {
 	Boot     []string  // "bios", "uefi" or both
 	Rootfs   string    // "initrd", "squashfs" or "cd"; empty means initrd
 	Compress string    // "fastest", "default" or "best"; empty means default
+	EFI      string    // with UEFI: "uki" (also when empty), one file for kernel and initrd, or "grub"
 	Also     []string  // further outputs: "kernel+initrd", "uki"
 	Persist  []Persist // in order of mounting
 	Images   Images
@@ -78,6 +90,9 @@ type Input struct {
 	Out      string    // directory of the ISO and its descriptions
 	Cache    string    // directory of cached segments, may be shared by concurrent builds
 	Progress func(Event)
+	// SecureBoot signs the unified kernel image, so that firmware that knows the certificate starts it; nil leaves it unsigned.
+	SecureBoot *iso.Signer
+	Sign       *provenance.Signer // signs manifest and provenance; nil leaves them unsigned
 
 	BootImage string // reference of the boot files' image; empty means BootImage
 }
@@ -109,6 +124,9 @@ func (in Input) check() (Input, error) {
 	}
 	if in.Rootfs == "" {
 		in.Rootfs = rootInitrd
+	}
+	if in.EFI == "" {
+		in.EFI = efiUKI
 	}
 	if in.BootImage == "" {
 		in.BootImage = BootImage
@@ -144,9 +162,15 @@ func (in Input) check() (Input, error) {
 		if a != alsoPair && a != alsoUKI {
 			bad = append(bad, fmt.Sprintf(`further output %q: it is "kernel+initrd" or "uki"`, a))
 		}
-		if a == alsoUKI && !slices.Contains(in.Boot, "uefi") {
-			bad = append(bad, `further output "uki": it needs boot = ["uefi"]`)
+		if a == alsoUKI && (!slices.Contains(in.Boot, "uefi") || in.EFI != efiUKI) {
+			bad = append(bad, `further output "uki": it needs "uefi" in boot and efi = "uki"`)
 		}
+	}
+	if in.EFI != efiUKI && in.EFI != efiGrub {
+		bad = append(bad, fmt.Sprintf(`efi %q: it is "uki" or "grub"`, in.EFI))
+	}
+	if in.SecureBoot != nil && (!slices.Contains(in.Boot, "uefi") || in.EFI != efiUKI) {
+		bad = append(bad, `a Secure Boot key signs the unified kernel image: it needs "uefi" in boot and efi = "uki"`)
 	}
 	in.Also = slices.Compact(slices.Sorted(slices.Values(in.Also)))
 	in.Boot = slices.Compact(slices.Sorted(slices.Values(in.Boot)))

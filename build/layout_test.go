@@ -69,7 +69,7 @@ func TestManifest(t *testing.T) {
 	if m.RAM.Initrd != int64(len(initrd)) {
 		t.Errorf("initrd has %d bytes, manifest says %d", len(initrd), m.RAM.Initrd)
 	}
-	if m.RAM.Minimum != 2*m.RAM.Unpacked+m.RAM.Initrd+64<<20 || m.RAM.Unpacked == 0 {
+	if m.RAM.Minimum != 128<<20 || m.RAM.Unpacked == 0 { // a tiny image: what the kernel needs by itself
 		t.Errorf("RAM = %+v", m.RAM)
 	}
 	if m.Kernel != "6.12.0-test" || m.Engine != "28.1.0" || m.Arch != "amd64" || m.Cmdline != "console=ttyS0" {
@@ -84,7 +84,7 @@ func TestManifest(t *testing.T) {
 		comps = append(comps, c.Section+" "+c.Name+" "+c.Ref)
 	}
 	wantC := []string{"kernel lkv/kernel:1 lkv/kernel:1", "init lkv/init:1 lkv/init:1", "init lkv/runc:1 lkv/runc:1",
-		"onboot persist-0 lkv/persist:1", "onboot dhcp lkv/dhcp:1", "service app ghcr.io/x/app:1", "service again lkv/dhcp:1"}
+		"onboot persist-0 lkv/persist:1", "onboot dhcp lkv/dhcp:1", "service app ghcr.io/x/app:1", "service again lkv/dhcp:1", "boot lkv/boot:1 lkv/boot:1"}
 	if d := cmp.Diff(wantC, comps); d != "" {
 		t.Error(d)
 	}

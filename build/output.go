@@ -16,9 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ramReserve is what the kernel and the boot itself need beside root file system and initrd.
-const ramReserve = 64 << 20
-
 // write puts the ISO together and gives it and everything beside it their names: each file names only what is there
 // already, and the pointer comes last.
 func (b *builder) write(ctx context.Context, key string) (Result, error) {
@@ -42,7 +39,7 @@ func (b *builder) write(ctx context.Context, key string) (Result, error) {
 	if err := os.Rename(tmp.Name(), r.ISO); err != nil {
 		return Result{}, fmt.Errorf("name ISO: %w", err)
 	}
-	if m.Files, err = b.beside(base, r.ISO, layout, m); err != nil {
+	if m.Files, err = b.beside(ctx, base, r.ISO, layout, m); err != nil {
 		return Result{}, err
 	}
 	r.Manifest = m
@@ -101,7 +98,9 @@ func (b *builder) iso(ctx context.Context, f *os.File) (manifest.Manifest, iso.L
 	if err != nil {
 		return none, iso.Layout{}, err
 	}
-	return b.manifest(ucode, p), w.Layout(), nil
+	m := b.manifest(ucode, p)
+	m.SecureBoot = b.secureBoot(o.Kernel)
+	return m, w.Layout(), nil
 }
 
 func (s *store) copy(ctx context.Context, w io.Writer, seg segment) error {
@@ -137,10 +136,17 @@ func (b *builder) isoOptions() (iso.Options, error) {
 		if fw == "bios" {
 			o.BIOS = &iso.BIOS{Isolinux: files["isolinux"], Ldlinux: files["ldlinux"], Isohdpfx: files["isohdpfx"]}
 		} else {
-			o.EFI = &iso.EFI{Stub: files["stub"], OSRelease: b.osRelease(), Uname: b.release()}
+			o.EFI = b.efi(files)
 		}
 	}
 	return o, nil
+}
+
+func (b *builder) efi(files map[string][]byte) *iso.EFI {
+	if b.EFI == efiGrub {
+		return &iso.EFI{Grub: &iso.Grub{Shim: files["shim"], Grub: files["grub"], MokManager: files["mok"]}}
+	}
+	return &iso.EFI{Stub: files["stub"], OSRelease: b.osRelease(), Uname: b.release(), Signer: b.SecureBoot}
 }
 
 // osRelease names the image in boot menus, in the format of os-release(5).

@@ -4,16 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"strings"
 
+	"github.com/lkv-io/lkv/build/early"
 	"github.com/lkv-io/lkv/build/iso"
 	"github.com/lkv-io/lkv/build/squashfs"
 	"github.com/lkv-io/lkv/internal/manifest"
-	"github.com/lkv-io/lkv/internal/report"
 	"github.com/lkv-io/lkv/internal/rootdesc"
 )
 
@@ -52,7 +49,7 @@ func (b *builder) payload(ucode []byte) (payload, error) {
 	s := &squashed{store: b.store, front: front, early: b.early, parts: b.parts, img: img, id: id, mtime: b.epoch().Unix()}
 	s.root = rootdesc.Root{Mode: b.Rootfs, Size: img.Size(), Modules: b.early.Modules, Init: "/sbin/init"}
 	if b.Rootfs == rootCD {
-		s.root.Volume = volumeID(b.Name)
+		s.root.Volume, s.root.Memory = volumeID(b.Name), s.ram().Minimum-kernelReserve
 	}
 	return s, nil
 }
@@ -87,17 +84,15 @@ func (l *layered) write(ctx context.Context, w io.Writer) error {
 }
 
 func (l *layered) describe(m *manifest.Manifest) {
-	m.RAM.Initrd = l.bound()
-	m.RAM.Unpacked = int64(len(l.front))
+	unpacked := int64(len(l.front))
 	for _, s := range l.parts {
-		m.RAM.Unpacked += s.Unpacked
+		unpacked += s.Unpacked
 	}
+	m.RAM = memory(unpacked, l.bound(), bootReserve)
 }
 
 // squashed is a root file system in a squashfs, with the small initrd that mounts it: microcode, the early segment,
-// and uncompressed at the end the image's name, the squashfs itself (unless it lies on the medium), its description
-// and the marker that everything before it was unpacked. The order is that of need: what runs out of memory in the
-// squashfs has the program that can say so.
+// and what early.Back lists, uncompressed.
 type squashed struct {
 	store *store
 	front []byte
@@ -105,9 +100,10 @@ type squashed struct {
 	parts []segment
 	img   *squashfs.Image
 	id    []byte        // report.Image as JSON, by which the guest names itself when memory is too little
-	root  rootdesc.Root // SHA256 is known once the squashfs was written
+	root  rootdesc.Root // ModeCD: SHA256 is known once the squashfs was written
+	sum   string        // of the squashfs, once it was written
+	done  chan error    // ModeCD: how writing it ended
 	mtime int64
-	tail  int64 // size of what follows the early segment, as written
 }
 
 func (s *squashed) files(ctx context.Context) []iso.Extra {
@@ -115,7 +111,12 @@ func (s *squashed) files(ctx context.Context) []iso.Extra {
 		return nil
 	}
 	r, w := io.Pipe()
-	go func() { _ = w.CloseWithError(s.squashfs(ctx, w)) }() // the reader gets the error
+	s.done = make(chan error, 1)
+	go func() {
+		err := s.squashfs(ctx, w)
+		_ = w.CloseWithError(err) // never fails; the reader gets the error too
+		s.done <- err
+	}()
 	return []iso.Extra{{Path: rootdesc.OnMedium, Content: r, Size: s.img.Size()}}
 }
 
@@ -137,58 +138,66 @@ func (s *squashed) bound() int64 {
 }
 
 func (s *squashed) write(ctx context.Context, w io.Writer) error {
+	if s.done != nil { // the reader takes the last byte before the digest is known
+		if err := <-s.done; err != nil {
+			return fmt.Errorf("write squashfs: %w", err)
+		}
+	}
 	if _, err := w.Write(s.front); err != nil {
 		return err
 	}
 	if err := s.store.copy(ctx, w, s.early); err != nil {
 		return err
 	}
-	n := &counter{}
-	w = io.MultiWriter(w, n)
-	if err := s.raw(w, 1, report.ImagePath, s.id); err != nil {
+	back, err := early.Back(s.root, s.id)
+	if err != nil {
 		return err
 	}
-	if s.root.Mode == rootdesc.ModeSquashfs {
-		r := record{name: strings.TrimPrefix(rootdesc.Squashfs, "/"), ino: &inode{mode: typeReg | 0o400, mtime: s.mtime}, num: 2, links: 1, size: s.img.Size()}
-		if err := r.around(w, [2]uint32{}, s.mtime, func(w io.Writer) error { return s.squashfs(ctx, w) }); err != nil {
-			return fmt.Errorf("write squashfs: %w", err)
+	for i, e := range back {
+		if err := s.raw(ctx, w, uint32(i+1), e); err != nil {
+			return err
 		}
 	}
-	if s.root.SHA256 == "" {
-		return errors.New("the squashfs is not on the medium") // files was not called
-	}
-	desc, err := json.Marshal(s.root)
-	if err != nil {
-		return fmt.Errorf("describe root file system: %w", err)
-	}
-	err = errors.Join(s.raw(w, 3, rootdesc.Path, append(desc, '\n')), s.raw(w, 4, report.MarkerPath, []byte("complete\n")))
-	if err == nil {
-		_, err = w.Write(trailerBytes())
-	}
-	s.tail = n.n
+	_, err = w.Write(trailerBytes())
 	return err
 }
 
-// raw writes one small uncompressed file.
-func (s *squashed) raw(w io.Writer, num uint32, name string, data []byte) error {
-	e := fileEntry(strings.TrimPrefix(name, "/"), data, s.mtime)
-	return record{name: e.name, ino: e.ino, num: num, links: 1, size: e.ino.size}.write(w, nil, [2]uint32{}, s.mtime)
+// raw writes one entry of the initrd's end, uncompressed.
+func (s *squashed) raw(ctx context.Context, w io.Writer, num uint32, e early.Entry) error {
+	ino := &inode{mode: typeReg | uint32(e.Mode.Perm()), mtime: s.mtime, data: e.Data}
+	r := record{name: e.Path, ino: ino, num: num, links: 1, size: int64(len(e.Data))}
+	switch {
+	case e.Mode.IsDir():
+		ino.mode, r.links = typeDir|uint32(e.Mode.Perm()), 2
+	case e.Source == early.Squashfs:
+		r.size = s.img.Size()
+		return r.around(w, [2]uint32{}, s.mtime, func(w io.Writer) error { return s.squashfs(ctx, w) })
+	}
+	return r.write(w, nil, [2]uint32{}, s.mtime)
 }
 
 // squashfs writes the squashfs and notes its digest.
 func (s *squashed) squashfs(ctx context.Context, w io.Writer) error {
 	sum := sha256.New()
 	_, err := s.img.WriteTo(ctx, io.MultiWriter(w, sum), func(i int) (io.ReadCloser, error) { return s.store.open(s.parts[i]) })
-	s.root.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	s.sum = hex.EncodeToString(sum.Sum(nil))
+	if s.root.Mode == rootdesc.ModeCD {
+		s.root.SHA256 = s.sum
+	}
 	return err
 }
 
 func (s *squashed) describe(m *manifest.Manifest) {
-	m.Root = &manifest.File{SHA256: s.root.SHA256, Size: s.root.Size}
+	m.Root = &manifest.File{SHA256: s.sum, Size: s.root.Size}
 	m.Segments = append(m.Segments, s.early.Segment)
-	m.RAM.Initrd = int64(len(s.front)) + s.early.Size + s.tail
-	m.RAM.Unpacked = int64(len(s.front)) + s.early.Unpacked
+	m.RAM = s.ram()
+}
+
+// ram is what the boot needs. With the squashfs on a CD nothing of the root file system counts.
+func (s *squashed) ram() manifest.RAM {
+	unpacked, initrd, reserve := int64(len(s.front))+s.early.Unpacked, int64(len(s.front))+s.early.Size+s.tailBound(), int64(cdReserve)
 	if s.root.Mode == rootdesc.ModeSquashfs {
-		m.RAM.Unpacked += align(s.root.Size, pageSize)
+		unpacked, initrd, reserve = unpacked+align(s.root.Size, pageSize), initrd+s.root.Size, bootReserve
 	}
+	return memory(unpacked, initrd, reserve)
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -121,8 +122,12 @@ func (s *store) get(ctx context.Context, f format, name, key string, create func
 
 // find looks a segment up. Its bytes are checked when they are used.
 func (s *store) find(key string) (segment, bool) {
-	data, err := os.ReadFile(s.path(key, ".json"))
+	text, err := os.ReadFile(s.path(key, ".json"))
 	if err != nil {
+		return segment{}, false
+	}
+	want, data, _ := bytes.Cut(text, []byte("\n"))
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != string(want) {
 		return segment{}, false
 	}
 	seg := segment{key: key, path: s.path(key, ".zst")}
@@ -187,7 +192,8 @@ func (s *store) finish(seg segment, c content) error {
 	if err != nil {
 		return fmt.Errorf("write segment description: %w", err)
 	}
-	return s.file(s.path(seg.key, ".json"), bytesOf(data))
+	sum := sha256.Sum256(data) // it holds modes and owners: a flipped bit must not reach an ISO
+	return s.file(s.path(seg.key, ".json"), bytesOf(append([]byte(hex.EncodeToString(sum[:])+"\n"), data...)))
 }
 
 // extra reads a file that lies beside a segment.

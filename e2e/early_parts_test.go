@@ -219,7 +219,8 @@ func (p parts) initrd(t *testing.T, mode string) []byte {
 	}
 	sum := sha256.Sum256(p.squashfs)
 	desc := rootdesc.Root{Mode: mode, Volume: volume, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(p.squashfs)), Modules: modules, Init: "/sbin/init"}
-	entries, err := early.Describe(desc, p.files[report.ImagePath[1:]])
+	entries, err := early.Back(desc, p.files[report.ImagePath[1:]])
+	entries = append(early.Front(desc.Modules), entries...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/lkv-io/lkv/internal/report"
@@ -38,10 +37,22 @@ type Entry struct {
 	Data   []byte
 }
 
-// Describe lists the early initrd's entries in the order to write them. The squashfs of rootdesc.ModeSquashfs is the
-// last but one, to be stored uncompressed; report.MarkerPath is the last, so that it is missing when memory ran out
-// anywhere before. image is report.Image as JSON, by which the guest names itself on the console.
-func Describe(root rootdesc.Root, image []byte) ([]Entry, error) {
+// Front lists the entries that are the same for every image with this kernel, in the order to write them: the program
+// and the modules, absolute paths as Modules returns them.
+func Front(modules []string) []Entry {
+	l := list{seen: map[string]bool{}}
+	l.add(Entry{Path: "init", Mode: 0o755, Source: Guest})
+	for _, m := range modules {
+		l.add(Entry{Path: m, Mode: 0o644, Source: Module})
+	}
+	return l.entries
+}
+
+// Back lists the entries behind those of Front, in the order of need: what the guest must know to name itself and to
+// load its modules comes before the squashfs, which may be too large for the memory. The squashfs of
+// rootdesc.ModeSquashfs is the last but one, to be stored uncompressed; report.MarkerPath is the last, so that it is
+// missing when memory ran out anywhere before. image is report.Image as JSON.
+func Back(root rootdesc.Root, image []byte) ([]Entry, error) {
 	text, err := json.Marshal(root)
 	if err != nil {
 		return nil, fmt.Errorf("describe root file system: %w", err)
@@ -50,18 +61,12 @@ func Describe(root rootdesc.Root, image []byte) ([]Entry, error) {
 		return nil, err
 	}
 	l := list{seen: map[string]bool{}}
-	l.add(Entry{Path: "init", Mode: 0o755, Source: Guest})
-	for _, m := range root.Modules {
-		l.add(Entry{Path: m, Mode: 0o644, Source: Module})
-	}
 	l.add(Entry{Path: report.ImagePath, Mode: 0o644, Data: image})
 	l.add(Entry{Path: rootdesc.Path, Mode: 0o644, Data: append(text, '\n')})
 	if root.Mode == rootdesc.ModeSquashfs {
 		l.add(Entry{Path: rootdesc.Squashfs, Mode: 0o644, Source: Squashfs})
 	}
-	l.add(Entry{Path: report.MarkerPath, Mode: 0o644})
-	last := &l.entries[len(l.entries)-1]
-	last.Data = []byte(strconv.Itoa(len(l.entries)) + "\n")
+	l.add(Entry{Path: report.MarkerPath, Mode: 0o644, Data: []byte("complete\n")})
 	return l.entries, nil
 }
 

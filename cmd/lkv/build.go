@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,10 @@ func (s system) buildCommand() *cli.Command {
 			&cli.BoolFlag{Name: "offline", Usage: "never speak to a registry"},
 			&cli.StringFlag{Name: "compress", Usage: "`LEVEL` of compression, \"fastest\", \"default\" or \"best\", instead of the image's own"},
 			&cli.StringSliceFlag{Name: "also", Usage: "write `OUTPUT` beside the ISO: \"kernel+initrd\" or \"uki\"; may be repeated"},
+			&cli.StringFlag{Name: "efi", Usage: "what UEFI firmware starts, \"uki\" or \"grub\" (`KIND`), instead of the image's own"},
+			&cli.StringFlag{Name: "secure-boot-key", Usage: "sign for Secure Boot with the key in `FILE` (PEM), instead of the image's own"},
+			&cli.StringFlag{Name: "secure-boot-cert", Usage: "certificate of that key, `FILE` (PEM)"},
+			&cli.StringFlag{Name: "sign", Usage: "sign manifest and provenance with the key in `FILE` (PEM; password of a cosign key: LKV_SIGN_PASSWORD)"},
 			&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
 		},
 		Action: s.build,
@@ -38,6 +43,8 @@ type madeISO struct {
 	SHA256   string   `json:"sha256"`
 	Size     int64    `json:"size"`
 	Manifest string   `json:"manifest"`
+	SBOM     string   `json:"sbom"`
+	Files    []string `json:"files"` // everything beside the ISO, SBOM included
 	Boot     []string `json:"boot"`
 	Cached   bool     `json:"cached"`
 	Seconds  float64  `json:"seconds"`
@@ -88,6 +95,10 @@ func (s system) buildInputs(c *cli.Context, spec specs.Spec, chosen []specs.Imag
 	if err != nil {
 		return nil, err
 	}
+	signer, err := s.signer(c)
+	if err != nil {
+		return nil, err
+	}
 	var inputs []build.Input
 	var problems []specs.Problem
 	for _, img := range chosen {
@@ -95,8 +106,14 @@ func (s system) buildInputs(c *cli.Context, spec specs.Spec, chosen []specs.Imag
 		problems = append(problems, found...)
 		in.Images, in.Epoch, in.Home, in.Out, in.Version = src, epoch, s.Env["HOME"], c.String("out"), s.Version
 		in.Also = c.StringSlice("also")
-		if v := c.String("compress"); v != "" {
-			in.Compress = v
+		in.Compress = cmp.Or(c.String("compress"), in.Compress)
+		in.EFI = cmp.Or(c.String("efi"), img.EFI)
+		if in.SecureBoot, err = secureBoot(c, spec, img); err != nil {
+			return nil, err
+		}
+		in.Sign = signer
+		for _, line := range lintWarnings(spec, img, in, src.Lock) {
+			progress.Line("lint %s", line)
 		}
 		in.Cache = filepath.Join(src.Cache.Dir(), "segments")
 		inputs = append(inputs, in)
@@ -141,10 +158,18 @@ func (s system) buildOne(ctx context.Context, in build.Input, progress *ui.Progr
 		note += ", nothing has changed"
 	}
 	item.Done(note)
-	return madeISO{
+	made := madeISO{
 		Name: in.Name, ISO: res.ISO, SHA256: res.Manifest.ISO.SHA256, Size: res.Manifest.ISO.Size, Manifest: res.Path,
 		Boot: res.Manifest.Boot, Cached: res.Cached, Seconds: s.Now().Sub(start).Seconds(),
-	}, nil
+	}
+	for _, f := range res.Manifest.Files {
+		path := filepath.Join(filepath.Dir(res.ISO), f.Name)
+		made.Files = append(made.Files, path)
+		if f.Kind == "spdx" {
+			made.SBOM = path
+		}
+	}
+	return made, nil
 }
 
 // buildError says where the fault of a build stands and what helps.

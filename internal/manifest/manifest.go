@@ -67,8 +67,9 @@ type File struct {
 }
 
 // RAM is the memory the boot needs before any workload, all in bytes.
-// Minimum is 2*Unpacked + Initrd + 64 MiB for an initrd root file system: the kernel caps the root tmpfs at
-// half of the memory that is left while the initrd is still loaded.
+// Minimum is 2*Unpacked + Initrd + 64 MiB, at least 128 MiB: the kernel caps the root tmpfs at half of the memory that
+// is left while the initrd is still loaded. Unpacked and Initrd are those of the initrd; with rootfs "cd" that is the
+// small one that mounts the CD, and Minimum has 32 MiB more.
 type RAM struct {
 	Unpacked int64 `json:"unpacked"`
 	Initrd   int64 `json:"initrd"`
@@ -88,8 +89,8 @@ type Persist struct {
 
 // Component is one OCI image that went into the ISO.
 type Component struct {
-	Section string `json:"section"` // "kernel", "init", "onboot", "onshutdown" or "service"
-	Name    string `json:"name"`    // name in the LinuxKit YAML; the reference for kernel and init
+	Section string `json:"section"` // "kernel", "init", "onboot", "onshutdown", "service" or "boot" (the boot loader's files)
+	Name    string `json:"name"`    // name in the LinuxKit YAML; the reference for kernel, init and boot
 	Ref     string `json:"ref"`     // reference as written
 	Digest  string `json:"digest"`  // "sha256:…" of the platform manifest
 }

@@ -28,7 +28,8 @@ const (
 type Root struct {
 	Mode    string   `json:"mode"`
 	Volume  string   `json:"volume,omitempty"` // ModeCD: volume ID of the medium it lies on
-	SHA256  string   `json:"sha256"`           // of the squashfs, 64 lower-case hex digits
+	SHA256  string   `json:"sha256,omitempty"` // ModeCD: of the squashfs, 64 lower-case hex digits
+	Memory  int64    `json:"memory,omitempty"` // usable memory (MemTotal) below which the guest does not go on, bytes
 	Size    int64    `json:"size"`             // of the squashfs, bytes
 	Modules []string `json:"modules"`          // absolute paths of kernel modules in the initrd, in the order to load them
 	Init    string   `json:"init"`             // program of the root file system that becomes PID 1, for example "/sbin/init"
@@ -50,7 +51,7 @@ func Parse(text []byte) (Root, error) {
 		return bad("unknown mode %q", r.Mode)
 	case r.Mode == ModeCD && r.Volume == "":
 		return bad("mode %s without a volume ID", r.Mode)
-	case !digest.MatchString(r.SHA256):
+	case r.Mode == ModeCD && !digest.MatchString(r.SHA256):
 		return bad("sha256 %q is not 64 lower-case hex digits", r.SHA256)
 	case r.Size <= 0:
 		return bad("size %d", r.Size)

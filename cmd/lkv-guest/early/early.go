@@ -39,6 +39,9 @@ func Switch(args, env []string) error {
 	if !boot.Complete(report.MarkerPath) {
 		return nil
 	}
+	if err == nil {
+		err = enough(root)
+	}
 	if err != nil {
 		return err
 	}
@@ -53,6 +56,20 @@ func Switch(args, env []string) error {
 		return err
 	}
 	return fmt.Errorf("run %s of the root file system: %w", root.Init, unix.Exec(root.Init, append([]string{root.Init}, args...), env))
+}
+
+// enough refuses a machine whose memory the image does not fit in. With the squashfs in the initrd the kernel finds that
+// out by itself; one on a CD would be mounted, and then whatever needs memory first would be killed.
+func enough(root rootdesc.Root) error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return fmt.Errorf("ask for the size of the memory: %w", err)
+	}
+	if have := int64(info.Totalram) * int64(info.Unit); have < root.Memory {
+		return fmt.Errorf("this VM has too little memory for its image: %d MiB are usable, it needs %d MiB; nothing is started; power it off and give it more RAM",
+			have>>20, root.Memory>>20)
+	}
+	return nil
 }
 
 func describe(file string) (rootdesc.Root, error) {
