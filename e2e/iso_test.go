@@ -257,19 +257,28 @@ func TestGrubOwnMedium(t *testing.T) {
 	b.boots(t, c, grubBefore+"console=ttyS0 quiet own", false)
 }
 
-// TestISORefused: firmware with Secure Boot starts neither an unsigned image nor one of another key.
+// TestISORefused: firmware with Secure Boot starts neither an unsigned image nor one of another key, and GRUB behind
+// shim no kernel that was changed.
 func TestISORefused(t *testing.T) {
 	b := newBench(t)
 	signed := b.options(hostile)
 	signed.EFI.Signer = snakeoil(t)
+	changed := b.grub(hostileGrub)
+	changed.Kernel = bytes.Clone(b.kernel)
+	changed.Kernel[len(changed.Kernel)/2]++
 	for name, c := range map[string]qemu.Config{
-		"unsigned, own key":            {ISO: b.write(t, b.options(hostile)), Vars: snakeoilVars},
-		"snakeoil key, Microsoft keys": {ISO: b.write(t, signed)},
+		"changed kernel, Microsoft keys": {ISO: b.write(t, changed)},
+		"unsigned, own key":              {ISO: b.write(t, b.options(hostile)), Vars: snakeoilVars},
+		"snakeoil key, Microsoft keys":   {ISO: b.write(t, signed)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Firmware, c.SecureBoot, c.MemoryMiB = qemu.EFI, true, 512
 			g := boot(t, c)
-			g.see(`(?i)access denied|security violation`)
+			refusal := `(?i)access denied|security violation`
+			if strings.HasPrefix(name, "changed") {
+				refusal = `bad shim signature`
+			}
+			g.see(refusal)
 			g.Kill()
 			if log, err := os.ReadFile(g.Serial()); err != nil || bytes.Contains(log, []byte("LKV-E2E")) {
 				t.Errorf("it booted (%v)", err)
