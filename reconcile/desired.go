@@ -79,6 +79,9 @@ func imageOf(name, digest string, facts Facts) plan.Image {
 		return im
 	}
 	im.Known, im.ID, im.RAM, im.Boot = true, m.ID, m.RAM.Minimum, slices.Clone(m.Boot)
+	if s := m.SecureBoot; s != nil {
+		im.Trust = plan.Trust{Chain: s.Chain, Certificate: slices.Clone(s.Certificate)}
+	}
 	for _, p := range m.Persist {
 		im.Mounts = append(im.Mounts, plan.Mount{Path: p.Mount, Label: p.Label, UUID: p.UUID, Filesystem: p.Filesystem, Force: p.Force, Gated: p.Gated})
 	}
@@ -95,7 +98,7 @@ func wantOf(spec specs.Spec, f specs.Fleet, m specs.Member, pick Pick) (plan.Wan
 		Name: m.Name, Ordinal: m.Ordinal,
 		Place: plan.Placement{VCenter: p.VCenter, Datacenter: p.Datacenter, Cluster: p.Cluster, Host: p.Host,
 			ResourcePool: p.ResourcePool, Datastore: ds, Folder: p.Folder},
-		CPUs: f.VM.CPUs, MemoryMiB: int64(f.VM.Memory / specs.MiB), Firmware: f.VM.Firmware, GuestID: f.VM.GuestID,
+		CPUs: f.VM.CPUs, MemoryMiB: int64(f.VM.Memory / specs.MiB), Firmware: f.VM.Firmware, SecureBoot: f.VM.SecureBoot, GuestID: f.VM.GuestID,
 		Annotation: f.VM.Annotation, ExtraConfig: map[string]string{report.HostnameKey: m.Name},
 	}
 	if st, ok := spec.StoreFor(p); ok {

@@ -79,16 +79,27 @@ func TestDesiredOfVariants(t *testing.T) {
 	}{
 		"no manifest":             {func(_ *specs.Fleet, x *Facts) { x.Manifest = nil }, "", func(d plan.Desired) bool { return !d.Image.Known && d.Image.Digest == newDigest }},
 		"manifest of another ISO": {func(_ *specs.Fleet, x *Facts) { x.Manifest.ISO.SHA256 = oldDigest }, "", func(d plan.Desired) bool { return !d.Image.Known && d.Image.Mounts == nil }},
-		"names":                   {func(f *specs.Fleet, _ *Facts) { f.Size, f.Names = 0, []string{"b", "a"} }, "", func(d plan.Desired) bool { return len(d.VMs) == 2 && d.VMs[0].Name == "b" && d.VMs[0].Ordinal == 1 }},
-		"own host name":           {func(f *specs.Fleet, _ *Facts) { f.VM.Guestinfo["lkv.hostname"] = "x" }, "", func(d plan.Desired) bool { return d.VMs[0].ExtraConfig["guestinfo.lkv.hostname"] == "x" }},
-		"no gate by tools":        {func(f *specs.Fleet, _ *Facts) { f.Ready.Tools, f.Ready.Mounted = false, false }, "", func(d plan.Desired) bool { return d.Rollout.NoTools && d.Rollout.NoMounted }},
-		"empty":                   {func(f *specs.Fleet, _ *Facts) { f.Size = 0 }, "", func(d plan.Desired) bool { return len(d.VMs) == 0 && d.Rollout.MaxUnavailable == 1 }},
-		"pinned":                  {func(f *specs.Fleet, _ *Facts) { f.Digest = "sha256:" + newDigest }, "", func(plan.Desired) bool { return true }},
-		"pinned elsewhere":        {func(f *specs.Fleet, _ *Facts) { f.Digest = "sha256:" + oldDigest }, "pins ISO", nil},
-		"glob":                    {func(f *specs.Fleet, _ *Facts) { f.Placements[0].Datastore = "ssd-*" }, "pattern", nil},
-		"glob of a disk":          {func(f *specs.Fleet, _ *Facts) { f.Disks[1].Datastore = "ssd-*" }, "disk logs", nil},
-		"no datastore":            {func(f *specs.Fleet, _ *Facts) { f.Placements[1].Datastore = "" }, "wrk-02", nil},
-		"rollback":                {func(f *specs.Fleet, _ *Facts) { f.Rollout.OnFailure = specs.Rollback }, "on_failure", nil},
+		"own key": {func(f *specs.Fleet, x *Facts) {
+			f.VM.SecureBoot, x.Manifest.SecureBoot = true, &manifest.SecureBoot{Chain: manifest.ChainKey, Certificate: []byte("der")}
+		}, "", func(d plan.Desired) bool {
+			return d.VMs[2].SecureBoot && d.Image.Trust.Chain == plan.ChainKey && d.Image.Trust.Key() == plan.KeyOf([]byte("der"))
+		}},
+		"shim, not asked for": {func(_ *specs.Fleet, x *Facts) {
+			x.Manifest.SecureBoot = &manifest.SecureBoot{Chain: manifest.ChainShim}
+		}, "",
+			func(d plan.Desired) bool {
+				return !d.VMs[0].SecureBoot && d.Image.Trust.Chain == plan.ChainShim && d.Image.Trust.Key() == ""
+			}},
+		"names":            {func(f *specs.Fleet, _ *Facts) { f.Size, f.Names = 0, []string{"b", "a"} }, "", func(d plan.Desired) bool { return len(d.VMs) == 2 && d.VMs[0].Name == "b" && d.VMs[0].Ordinal == 1 }},
+		"own host name":    {func(f *specs.Fleet, _ *Facts) { f.VM.Guestinfo["lkv.hostname"] = "x" }, "", func(d plan.Desired) bool { return d.VMs[0].ExtraConfig["guestinfo.lkv.hostname"] == "x" }},
+		"no gate by tools": {func(f *specs.Fleet, _ *Facts) { f.Ready.Tools, f.Ready.Mounted = false, false }, "", func(d plan.Desired) bool { return d.Rollout.NoTools && d.Rollout.NoMounted }},
+		"empty":            {func(f *specs.Fleet, _ *Facts) { f.Size = 0 }, "", func(d plan.Desired) bool { return len(d.VMs) == 0 && d.Rollout.MaxUnavailable == 1 }},
+		"pinned":           {func(f *specs.Fleet, _ *Facts) { f.Digest = "sha256:" + newDigest }, "", func(plan.Desired) bool { return true }},
+		"pinned elsewhere": {func(f *specs.Fleet, _ *Facts) { f.Digest = "sha256:" + oldDigest }, "pins ISO", nil},
+		"glob":             {func(f *specs.Fleet, _ *Facts) { f.Placements[0].Datastore = "ssd-*" }, "pattern", nil},
+		"glob of a disk":   {func(f *specs.Fleet, _ *Facts) { f.Disks[1].Datastore = "ssd-*" }, "disk logs", nil},
+		"no datastore":     {func(f *specs.Fleet, _ *Facts) { f.Placements[1].Datastore = "" }, "wrk-02", nil},
+		"rollback":         {func(f *specs.Fleet, _ *Facts) { f.Rollout.OnFailure = specs.Rollback }, "on_failure", nil},
 		"blue-green and drain": {func(f *specs.Fleet, _ *Facts) {
 			f.Rollout.Strategy, f.Drain = specs.BlueGreen, &specs.Drain{Command: []string{"x"}}
 		}, "drain", nil},

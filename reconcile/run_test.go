@@ -73,6 +73,40 @@ func TestRunConverges(t *testing.T) {
 	})
 }
 
+// TestRunWithSecureBoot: a fleet with a key of its own, and what a crash at any of its calls leaves.
+func TestRunWithSecureBoot(t *testing.T) {
+	fleet := func(who string) plan.Desired {
+		d := wish(2, who)
+		d.Image.Trust = plan.Trust{Chain: plan.ChainKey, Certificate: []byte("der")}
+		for i := range d.VMs {
+			d.VMs[i].Firmware, d.VMs[i].SecureBoot = "efi", true
+		}
+		return d
+	}
+	for n := 0; n <= 12; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			d := fleet("a")
+			w := newWorld(d)
+			r := &run{w: w}
+			r.fault = func(i int, _ plan.Step, do func() error) error {
+				if i != n {
+					return do()
+				}
+				return faults["killed before"](r, do)
+			}
+			if _, err := Run(t.Context(), options(d, r)); err != nil {
+				t.Fatal(err)
+			}
+			converge(t, w, fleet("a"), Converged)
+			for _, v := range w.seen().VMs {
+				if key := d.Image.Trust.Key(); !v.SecureBoot || !slices.Equal(v.Keys, []string{key}) || v.Record.Key != key {
+					t.Errorf("call %d: %+v", n, v)
+				}
+			}
+		})
+	}
+}
+
 // faults are the ways a call can go wrong. A killed run is dead for good.
 var faults = map[string]func(r *run, do func() error) error{
 	"fails before":     func(*run, func() error) error { return errors.New("injected: connection refused") },

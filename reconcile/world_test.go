@@ -168,7 +168,7 @@ func (w *world) do(s plan.Step, d plan.Desired) error {
 // allowed is what a vCenter refuses.
 func (w *world) allowed(v plan.VM, s plan.Step) error {
 	switch s.(type) {
-	case plan.AttachDisk, plan.InsertISO, plan.Resize:
+	case plan.AttachDisk, plan.InsertISO, plan.Resize, plan.InstallKey, plan.EnableSecureBoot:
 		if v.Power != plan.Off {
 			return fmt.Errorf("%s: the VM is powered on", s)
 		}

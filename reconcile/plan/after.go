@@ -42,7 +42,7 @@ func (o Observed) created(s CreateVM) VM {
 	}
 	return VM{
 		Name: s.Want.Name, Fleet: s.Fleet, Ordinal: s.Want.Ordinal, Power: Off, ISO: s.ISO,
-		CPUs: s.Want.CPUs, MemoryMiB: s.Want.MemoryMiB, Firmware: s.Want.Firmware, Record: rec,
+		CPUs: s.Want.CPUs, MemoryMiB: s.Want.MemoryMiB, Firmware: s.Want.Firmware, SecureBoot: s.Want.SecureBoot, Record: rec,
 	}
 }
 
@@ -53,6 +53,11 @@ func (o Observed) change(v *VM, s Step) {
 		v.Task = ""
 	case AttachDisk:
 		o.attach(v, s.Disk)
+	case InstallKey:
+		if k := KeyOf(s.Certificate); !slices.Contains(v.Keys, k) {
+			v.Keys = append(v.Keys, k)
+			slices.Sort(v.Keys)
+		}
 	case Claim:
 		r.Owner, r.Epoch, r.Started, r.Expires = s.Owner, s.Epoch, s.Started, s.Expires
 	case Release:
@@ -66,9 +71,11 @@ func (o Observed) change(v *VM, s Step) {
 	case InsertISO:
 		v.ISO = s.ISO
 		r.Image, r.ImageID, r.Token = s.Record.Image, s.Record.ImageID, s.Record.Token
-		r.Previous, r.PreviousISO = s.Record.Previous, s.Record.PreviousISO
+		r.Previous, r.PreviousISO, r.Key = s.Record.Previous, s.Record.PreviousISO, s.Record.Key
 	case Resize:
 		v.CPUs, v.MemoryMiB = s.CPUs, s.MemoryMiB
+	case EnableSecureBoot:
+		v.SecureBoot = true
 	case PowerOn:
 		if v.Power != On {
 			v.Power, v.Guest, v.Age = On, Guest{}, 0
@@ -117,6 +124,7 @@ func (o Observed) Clone() Observed {
 		v.Record = v.Record.clone()
 		v.Disks = slices.Clone(v.Disks)
 		v.Busy = slices.Clone(v.Busy)
+		v.Keys = slices.Clone(v.Keys)
 		v.Guest.Mounts = slices.Clone(v.Guest.Mounts)
 		v.Guest.Probes = slices.Clone(v.Guest.Probes)
 	}

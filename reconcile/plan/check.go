@@ -147,7 +147,9 @@ func (c *checker) change(v VM, s Step) error {
 		return fmt.Errorf("only a person lets a fleet go again (A7)")
 	case AttachDisk:
 		return c.attach(v, s)
-	case Resize:
+	case InstallKey:
+		return installKey(v, s)
+	case Resize, EnableSecureBoot:
 		return needsOff(v)
 	case InsertISO:
 		return insert(v, s)
@@ -261,48 +263,6 @@ func (c *checker) attach(v VM, s AttachDisk) error {
 				return fmt.Errorf("the disk is attached to %s (D3)", other.Name)
 			}
 		}
-	}
-	return nil
-}
-
-func needsOff(v VM) error {
-	if v.Power != Off {
-		return fmt.Errorf("the VM is %s", v.Power)
-	}
-	return nil
-}
-
-// insert holds the swap to its fields: the disks in the record and the epoch stay (D5, A6).
-func insert(v VM, s InsertISO) error {
-	if err := needsOff(v); err != nil {
-		return err
-	}
-	switch {
-	case s.ISO == "" || s.Record.Image == "" || s.Record.Token == "":
-		return fmt.Errorf("no ISO, image or token (D6)")
-	case !slices.Equal(s.Record.Disks, v.Record.Disks):
-		return fmt.Errorf("it would change the disks in the record (D5)")
-	case s.Record.Epoch != v.Record.Epoch || s.Record.Owner != v.Record.Owner:
-		return fmt.Errorf("it would change the claim (A6)")
-	}
-	return nil
-}
-
-// powerOn asks for every recorded disk and an ISO the record knows (D6).
-func powerOn(v VM) error {
-	if err := needsOff(v); err != nil {
-		return err
-	}
-	if v.ISO == "" || v.Record.Image == "" {
-		return fmt.Errorf("no ISO in the CD-ROM or none in the record (D6)")
-	}
-	for _, r := range v.Record.Disks {
-		if attached(v, r) == nil {
-			return fmt.Errorf("recorded disk %s is not attached (D6)", r.Name)
-		}
-	}
-	if len(v.Disks) != len(v.Record.Disks) {
-		return fmt.Errorf("%d disks are attached, %d recorded (D6)", len(v.Disks), len(v.Record.Disks))
 	}
 	return nil
 }

@@ -249,7 +249,7 @@ func TestCheckCreationOnAnothersDisk(t *testing.T) {
 // TestCheckNeedsEveryGuard drops any one step of a roll at random: the plan must be refused, or the dropped step must
 // be one that only makes the VM's way shorter, never less safe.
 func TestCheckNeedsEveryGuard(t *testing.T) {
-	harmless := map[string]bool{"awaittask": true, "awaitready": true, "resize": true, "insertiso": true, "poweron": true}
+	harmless := map[string]bool{"awaittask": true, "awaitready": true, "resize": true, "insertiso": true, "poweron": true, "enablesecureboot": true}
 	rapid.Check(t, func(t *rapid.T) {
 		d := genWish(t)
 		o := genWorld(t, d)

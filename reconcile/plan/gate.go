@@ -30,6 +30,9 @@ func compatible(want Desired, w WantVM, v *VM) *Blocked {
 	if why := machine(im, w, v); why != "" {
 		return refuse(R02, "%s", why)
 	}
+	if why, clear := untrusted(im, w, v); why != "" {
+		return &Blocked{VM: w.Name, Code: R02, Reason: why, Clear: clear}
+	}
 	for _, why := range []string{selectors(im.Mounts), served(im, w), carried(im, w, v)} {
 		if why != "" {
 			return refuse(R02, "%s", why)

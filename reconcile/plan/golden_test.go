@@ -86,6 +86,29 @@ func scenarios() map[string]scenario {
 			o.VMs = o.VMs[1:] // wrk-01's VM is gone, its disk file is not
 			return d, o, t0
 		},
+		"create a fleet with a key": func() (Desired, Observed, time.Time) {
+			return locked(wish(2, "docker"), ChainKey), Observed{}, t0
+		},
+		"create a fleet with a shim": func() (Desired, Observed, time.Time) {
+			return locked(wish(1, "docker"), ChainShim), Observed{}, t0
+		},
+		"died before the key": func() (Desired, Observed, time.Time) {
+			d := locked(wish(1, "docker"), ChainKey)
+			return d, after(d, Observed{}, 3), t0.Add(time.Second)
+		},
+		"turn on Secure Boot": func() (Desired, Observed, time.Time) {
+			o := fleetOf(wish(2, "docker"), newDigest)
+			for i := range o.VMs {
+				o.VMs[i].Firmware = "efi"
+			}
+			return locked(wish(2, "docker"), ChainShim), o, t0
+		},
+		"roll to another key": func() (Desired, Observed, time.Time) {
+			d := locked(wish(2, "docker"), ChainKey)
+			o := fleetOf(d, oldDigest)
+			d.Image.Trust.Certificate = []byte("another certificate")
+			return d, o, t0
+		},
 		"a task is running": func() (Desired, Observed, time.Time) {
 			d := wish(1, "docker")
 			o := fleetOf(d, oldDigest)

@@ -14,7 +14,7 @@ import (
 
 // steps compares steps with their unexported embedded part.
 var steps = cmp.AllowUnexported(AwaitTask{}, CreateDisk{}, CreateVM{}, AttachDisk{}, Claim{}, Release{}, Shutdown{},
-	InsertISO{}, Resize{}, PowerOn{}, AwaitReady{}, Fail{}, Unblock{})
+	InsertISO{}, Resize{}, PowerOn{}, AwaitReady{}, Fail{}, Unblock{}, InstallKey{}, EnableSecureBoot{})
 
 // TestSuffixLaw is law 1 for a run that does one thing after the other: after any prefix of a plan, the plan is
 // exactly the rest, in the same order.
@@ -263,7 +263,8 @@ func TestAfterIsTotalAndPure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := genWish(t)
 		o, _ := genHalfway(t, d, genWorld(t, d))
-		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{Of("nobody")}, Unblock{Of("wrk-01")})
+		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{Of("nobody")}, Unblock{Of("wrk-01")},
+			InstallKey{Of("wrk-01"), certificate}, EnableSecureBoot{Of("wrk-01")})
 		s := rapid.SampledFrom(all).Draw(t, "step")
 		before := o.Clone()
 		once := o.After(s)

@@ -211,6 +211,9 @@ func differences(want Desired, w WantVM, v VM) []string {
 	if resized(w, v) {
 		out = append(out, fmt.Sprintf("%d CPUs, %d MiB → %d CPUs, %d MiB", v.CPUs, v.MemoryMiB, w.CPUs, w.MemoryMiB))
 	}
+	if w.SecureBoot && !v.SecureBoot {
+		out = append(out, "Secure Boot off → on")
+	}
 	return out
 }
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 )
 
@@ -10,7 +11,7 @@ func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Block
 	n, iso := Of(w.Name), want.Image.Paths[w.Place.Store]
 	rec := Record{
 		Image: want.Image.Digest, ImageID: want.Image.ID, Token: Token(want.Image.Digest, 1), Epoch: 1,
-		Owner: want.Claimer, Expires: now.Add(want.TTL), Started: now,
+		Key: want.Image.Trust.Key(), Owner: want.Claimer, Expires: now.Add(want.TTL), Started: now,
 	}
 	var steps []Step
 	for _, d := range w.Disks {
@@ -30,7 +31,7 @@ func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Block
 		rec.Disks = append(rec.Disks, r)
 	}
 	steps = append(steps, CreateVM{base: n, Want: w.clone(), Fleet: want.Fleet, Record: rec, ISO: iso})
-	made := VM{Name: w.Name, Power: Off, ISO: iso, CPUs: w.CPUs, MemoryMiB: w.MemoryMiB, Record: rec}
+	made := VM{Name: w.Name, Power: Off, ISO: iso, CPUs: w.CPUs, MemoryMiB: w.MemoryMiB, SecureBoot: w.SecureBoot, Record: rec}
 	return append(steps, rest(want, w, made, now)...), nil
 }
 
@@ -47,29 +48,23 @@ func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
 		r.Owner, r.Epoch, r.Started, r.Expires = c.Owner, c.Epoch, c.Started, c.Expires
 		steps = append(steps, c)
 	}
-	for _, d := range r.Disks {
-		if attached(v, d) == nil {
-			steps = append(steps, AttachDisk{base: n, Disk: d})
-		}
-	}
+	steps = append(steps, furnishing(want, w, v)...)
 	iso := want.Image.Paths[w.Place.Store]
 	if iso == "" {
 		iso = v.ISO // only to release a VM whose image is gone; the gate refuses everything else
 	}
-	resize := resized(w, v)
-	// A VM that is only resized gets a new token too, or its gate could not tell the new boot from the last one.
-	swap := v.ISO != iso || r.Image != want.Image.Digest || resize && r.Token != Token(want.Image.Digest, r.Epoch)
-	if v.Power == On && (swap || resize) {
+	changes := changing(w, v)
+	// A VM that is only changed gets a new token too, or its gate could not tell the new boot from the last one.
+	swap := v.ISO != iso || r.Image != want.Image.Digest || len(changes) > 0 && r.Token != Token(want.Image.Digest, r.Epoch)
+	if v.Power == On && (swap || len(changes) > 0) {
 		steps = append(steps, Shutdown{base: n, Grace: want.Rollout.Grace})
 	}
 	if swap {
 		r = swapped(want, r, v.ISO)
 		steps = append(steps, InsertISO{base: n, ISO: iso, Record: r})
 	}
-	if resize {
-		steps = append(steps, Resize{base: n, CPUs: w.CPUs, MemoryMiB: w.MemoryMiB})
-	}
-	stopped := v.Power != On || swap || resize
+	steps = append(steps, changes...)
+	stopped := v.Power != On || swap || len(changes) > 0
 	if stopped {
 		steps = append(steps, PowerOn{n})
 	}
@@ -77,6 +72,33 @@ func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
 		steps = append(steps, gateOf(want, w, v, r))
 	}
 	return append(steps, Release{n})
+}
+
+// furnishing returns the steps that give a VM what only its creation gives it: its disks, and the key of the image,
+// which must be there before the ISO swap, because a VM that runs another image is not being made any more.
+func furnishing(want Desired, w WantVM, v VM) []Step {
+	var steps []Step
+	for _, d := range v.Record.Disks {
+		if attached(v, d) == nil {
+			steps = append(steps, AttachDisk{base: Of(v.Name), Disk: d})
+		}
+	}
+	if wantsKey(want, w, v) {
+		steps = append(steps, InstallKey{base: Of(v.Name), Certificate: slices.Clone(want.Image.Trust.Certificate)})
+	}
+	return steps
+}
+
+// changing returns the steps that make a VM's hardware as wanted.
+func changing(w WantVM, v VM) []Step {
+	var steps []Step
+	if resized(w, v) {
+		steps = append(steps, Resize{base: Of(v.Name), CPUs: w.CPUs, MemoryMiB: w.MemoryMiB})
+	}
+	if w.SecureBoot && !v.SecureBoot {
+		steps = append(steps, EnableSecureBoot{Of(v.Name)})
+	}
+	return steps
 }
 
 func claim(want Desired, n base, r Record, now time.Time) Claim {
@@ -95,6 +117,7 @@ func swapped(want Desired, r Record, iso string) Record {
 		r.Previous, r.PreviousISO = r.Image, iso
 	}
 	r.Image, r.ImageID, r.Token = want.Image.Digest, want.Image.ID, Token(want.Image.Digest, r.Epoch)
+	r.Key = want.Image.Trust.Key()
 	return r
 }
 

@@ -22,12 +22,21 @@ func (s CreateDisk) String() string {
 
 // String names the VM's size, its ISO and the disks written into its record.
 func (s CreateVM) String() string {
-	return fmt.Sprintf("create VM with %d CPUs, %d MiB, %s, claim epoch %d, record of %s",
-		s.Want.CPUs, s.Want.MemoryMiB, s.ISO, s.Record.Epoch, diskNames(s.Record.Disks))
+	secure := ""
+	if s.Want.SecureBoot {
+		secure = "Secure Boot, "
+	}
+	return fmt.Sprintf("create VM with %d CPUs, %d MiB, %s%s, claim epoch %d, record of %s",
+		s.Want.CPUs, s.Want.MemoryMiB, secure, s.ISO, s.Record.Epoch, diskNames(s.Record.Disks))
 }
 
 // String names the disk's file.
 func (s AttachDisk) String() string { return "attach disk " + s.Disk.Path }
+
+// String names the certificate.
+func (s InstallKey) String() string {
+	return "install Secure Boot key " + short(KeyOf(s.Certificate))
+}
 
 // String names owner and epoch.
 func (s Claim) String() string { return fmt.Sprintf("claim for %s, epoch %d", s.Owner, s.Epoch) }
@@ -49,6 +58,9 @@ func (s InsertISO) String() string {
 func (s Resize) String() string {
 	return fmt.Sprintf("resize to %d CPUs, %d MiB", s.CPUs, s.MemoryMiB)
 }
+
+// String says "turn on Secure Boot".
+func (s EnableSecureBoot) String() string { return "turn on Secure Boot" }
 
 // String says "power on".
 func (s PowerOn) String() string { return "power on" }

@@ -23,6 +23,7 @@ type Image struct {
 	Mounts []Mount           // from the manifest; nil when the manifest is missing
 	RAM    int64             // bytes the boot needs before any workload; 0 when unknown
 	Boot   []string          // firmware the ISO boots with
+	Trust  Trust             // why firmware with Secure Boot starts it
 	Known  bool              // the manifest was found and its digest is the ISO's
 }
 
@@ -53,6 +54,7 @@ type WantVM struct {
 	CPUs        int
 	MemoryMiB   int64
 	Firmware    string // "bios" or "efi"
+	SecureBoot  bool   // UEFI Secure Boot; with firmware "efi" only
 	GuestID     string
 	Networks    []Network
 	ExtraConfig map[string]string // guestinfo included, under its full key
@@ -109,6 +111,8 @@ type VM struct {
 	CPUs          int
 	MemoryMiB     int64
 	Firmware      string
+	SecureBoot    bool
+	Keys          []string // names (see KeyOf) of the certificates of lkv that its NVRAM was or will be made with; sorted
 	Record        Record
 	Disks         []Disk   // every virtual disk attached
 	Busy          []string // why it must not be touched: pending question, running task, template, suspended, inaccessible (R08)
@@ -124,6 +128,7 @@ type Record struct {
 	Previous    string // digest before
 	PreviousISO string // datastore path before
 	Token       string // written with the ISO swap, echoed by the guest
+	Key         string // name (see KeyOf) of the certificate that Image is signed with; empty: none of one's own
 	Epoch       int    // counts claims; never goes back
 	Owner       string // holder of the claim; empty when free
 	Expires     time.Time
@@ -288,8 +293,8 @@ type (
 		base
 		Grace time.Duration
 	}
-	// InsertISO sets the CD-ROM's backing and, of the record, Image, ImageID, Previous, PreviousISO and Token in one
-	// ReconfigVM_Task. The other fields of Record are as they were when the step was planned.
+	// InsertISO sets the CD-ROM's backing and, of the record, Image, ImageID, Previous, PreviousISO, Token and Key
+	// in one ReconfigVM_Task. The other fields of Record are as they were when the step was planned.
 	InsertISO struct {
 		base
 		ISO    string

@@ -44,6 +44,21 @@ func wish(n int, disks ...string) Desired {
 	return d
 }
 
+var certificate = []byte("a certificate, DER")
+
+// locked is the fleet with Secure Boot on, on an image with that chain.
+func locked(d Desired, chain string) Desired {
+	d.Image.Trust = Trust{Chain: chain}
+	if chain == ChainKey {
+		d.Image.Trust.Certificate = certificate
+	}
+	d.VMs = slices.Clone(d.VMs)
+	for i := range d.VMs {
+		d.VMs[i].Firmware, d.VMs[i].SecureBoot = "efi", true
+	}
+	return d
+}
+
 // standing is the VM w as a finished roll leaves it, on the old or the new image.
 func standing(d Desired, w WantVM, digest string) VM {
 	iso, id := newISO, "sha256:new"
@@ -54,6 +69,10 @@ func standing(d Desired, w WantVM, digest string) VM {
 		CPUs: w.CPUs, MemoryMiB: w.MemoryMiB, Firmware: w.Firmware, Age: time.Hour,
 		Record: Record{Image: digest, ImageID: id, Token: Token(digest, 3), Epoch: 3},
 		Guest:  Guest{Tools: true, State: running, Token: Token(digest, 3), ImageID: id}}
+	v.SecureBoot, v.Record.Key = w.SecureBoot, d.Image.Trust.Key()
+	if v.Record.Key != "" {
+		v.Keys = []string{v.Record.Key}
+	}
 	for i, disk := range w.Disks {
 		path, uuid := DiskPath(d.Fleet, w, disk), uuidOf(w.Ordinal, i)
 		v.Disks = append(v.Disks, Disk{UUID: uuid, Path: path, Bytes: disk.Bytes, Mode: DiskMode})
@@ -99,16 +118,19 @@ func genWish(t *rapid.T) Desired {
 	names := []string{"docker", "logs"}[:rapid.IntRange(0, 2).Draw(t, "disks")]
 	d := wish(rapid.IntRange(1, 6).Draw(t, "size"), names...)
 	d.Rollout.MaxUnavailable = rapid.IntRange(1, 3).Draw(t, "max_unavailable")
+	if chain := rapid.SampledFrom([]string{"", "", ChainKey, ChainShim}).Draw(t, "Secure Boot"); chain != "" {
+		d = locked(d, chain)
+	}
 	return d
 }
 
 // genWorld draws a world in which no run is under way: every VM is missing (with or without its files), old, new,
-// off, of another size, or was made with the CD-ROM of another store.
+// off, of another size, has Secure Boot off, or was made with the CD-ROM of another store.
 func genWorld(t *rapid.T, d Desired) Observed {
 	var o Observed
 	for _, w := range d.VMs {
 		v := standing(d, w, rapid.SampledFrom([]string{oldDigest, newDigest}).Draw(t, w.Name+" image"))
-		switch rapid.SampledFrom([]string{"on", "on", "on", "off", "small", "ejected", "missing", "file left", "task"}).Draw(t, w.Name) {
+		switch rapid.SampledFrom([]string{"on", "on", "on", "off", "small", "unlocked", "ejected", "missing", "file left", "task"}).Draw(t, w.Name) {
 		case "task":
 			v.Task = "task-7"
 			o = o.with(v)
@@ -116,6 +138,9 @@ func genWorld(t *rapid.T, d Desired) Observed {
 			o = o.with(off(v))
 		case "small":
 			v.CPUs, v.MemoryMiB = 1, 1024
+			o = o.with(v)
+		case "unlocked":
+			v.SecureBoot = false
 			o = o.with(v)
 		case "ejected":
 			v.ISO = ""
