@@ -55,7 +55,8 @@ func (b *bundle) runAs(passwd, group []byte) error {
 	}
 	want, wantGroup, grouped := strings.Cut(b.user, ":")
 	p := &b.oci.Process.User
-	name, err := want, error(nil)
+	name := want
+	var err error
 	if row := lookup(passwd, want, 4); row != nil {
 		name = row[0]
 		if p.UID, err = number32(row[2]); err == nil {

@@ -28,7 +28,6 @@ type ent struct {
 	dev      [2]int64
 	xattrs   map[string]string
 	mtime    time.Time
-	raw      bool // the name as it is
 }
 
 type entries []ent

@@ -74,7 +74,7 @@ type limited struct {
 
 func (l *limited) add(root, p string, e fs.DirEntry) error {
 	rel, err := filepath.Rel(root, p)
-	if err != nil || l.left <= 0 || !(e.IsDir() || e.Type().IsRegular()) {
+	if err != nil || l.left <= 0 || (!e.IsDir() && !e.Type().IsRegular()) {
 		return err
 	}
 	h := &tar.Header{Name: "usr/local/go/" + rel, Typeflag: tar.TypeDir, Mode: 0o755}

@@ -23,8 +23,7 @@ type table struct {
 
 func (t table) print(w io.Writer) error {
 	fmt.Fprintf(w, "Root file system %.0f MB. Medians; ratio is lkv : LinuxKit, median and range of the rounds.\n\n", float64(t.root)/1e6)
-	fmt.Fprintln(w, "| what | LinuxKit s | lkv s | ratio | range | CPU ratio | lkv peak MiB | goal | |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintf(w, "| what | LinuxKit s | lkv s | ratio | range | CPU ratio | lkv peak MiB | goal | |\n|---|---|---|---|---|---|---|---|---|\n")
 	var peak, other int64
 	for _, s := range scenarios {
 		var rss int64
