@@ -142,22 +142,28 @@ func lkvBuild(t testing.TB, c oracle.Caches, dir string) output {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("lkv build: %v\n%s", err, out)
 	}
-	list, err := filepath.Glob(filepath.Join(dir, "out", "test-*.iso"))
-	if err != nil || len(list) != 1 {
-		t.Fatalf("lkv build: %d ISOs, %v", len(list), err)
-	}
+	iso := isoIn(t, dir)
 	o := output{initrd: filepath.Join(dir, "initrd"), kernel: filepath.Join(dir, "vmlinuz")}
-	cmd = exec.CommandContext(t.Context(), tool(t, "xorriso", "xorriso"), "-osirrox", "on", "-indev", list[0],
+	cmd = exec.CommandContext(t.Context(), tool(t, "xorriso", "xorriso"), "-osirrox", "on", "-indev", iso,
 		"-extract", "/boot/initrd", o.initrd, "-extract", "/boot/vmlinuz", o.kernel)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("xorriso: %v\n%s", err, out)
 	}
 	var m struct{ Cmdline string }
-	if err := json.Unmarshal(read(t, strings.TrimSuffix(list[0], ".iso")+".manifest.json"), &m); err != nil {
+	if err := json.Unmarshal(read(t, strings.TrimSuffix(iso, ".iso")+".manifest.json"), &m); err != nil {
 		t.Fatal(err)
 	}
 	o.cmdline = m.Cmdline
 	return o
+}
+
+func isoIn(t testing.TB, dir string) string {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(dir, "out", "test-*.iso"))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("lkv build: %d ISOs, %v", len(list), err)
+	}
+	return list[0]
 }
 
 func side(t testing.TB, initrd string) Side {

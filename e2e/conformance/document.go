@@ -20,6 +20,8 @@ itself, offline, no SBOM) and with the ` + "`lkv`" + ` program, and compares the
   trailer. GNU cpio is the parser's oracle.
 - Compared: path, type, mode, owner, link target, content, device numbers, names that share an inode, modification time;
   JSON files key by key.
+- Extended attributes (file capabilities): no initrd has any, neither LinuxKit's nor lkv's. What LinuxKit's tar says of
+  them is compared with what unsquashfs unpacks from ` + "`rootfs = \"cd\"`" + `.
 - Every difference must be one of the deviations below, and every deviation must show in a case. Anything else fails.
 - Nothing lkv writes may be lost when the kernel unpacks it.
 - The images this project ships are compared in the same way (` + "`specs/examples/docker-host`" + `): every difference is one of the

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path"
+	"strings"
 )
 
 // Tar is what LinuxKit's tar says beyond its initrd.
 type Tar struct {
 	names map[string]bool
 	hard  map[string]string // hard link -> target
+	attrs map[string]string // extended attribute of a name, as "name attribute" -> value
 }
 
 func (t Tar) has(name string) bool { return name == "." || t.names[name] }
@@ -24,7 +26,7 @@ func ReadTar(name string) (Tar, error) {
 		return Tar{}, fmt.Errorf("read LinuxKit's tar: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // read only
-	t := Tar{names: map[string]bool{}, hard: map[string]string{}}
+	t := Tar{names: map[string]bool{}, hard: map[string]string{}, attrs: map[string]string{}}
 	r := tar.NewReader(f)
 	for {
 		h, err := r.Next()
@@ -36,6 +38,11 @@ func ReadTar(name string) (Tar, error) {
 		}
 		p := path.Clean(h.Name)
 		t.names[p] = true
+		for k, v := range h.PAXRecords {
+			if k, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok {
+				t.attrs[p+" "+k] = v
+			}
+		}
 		if h.Typeflag == tar.TypeLink {
 			t.hard[p] = path.Clean(h.Linkname)
 		}

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/match"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/linuxkit/linuxkit/src/cmd/linuxkit/util"
 )
@@ -174,4 +175,17 @@ func names(dir string) (map[string]bool, error) {
 		have[d.Annotations[refName]] = true
 	}
 	return have, err
+}
+
+// Replace puts another image into lkv's cache in the place of one that is there.
+func (c Caches) Replace(ref string, img v1.Image) error {
+	p, err := layout.FromPath(c.LKV)
+	if err == nil {
+		err = p.ReplaceImage(img, match.Name(withTag(Expand(ref))), layout.WithPlatform(*platform),
+			layout.WithAnnotations(map[string]string{refName: withTag(Expand(ref))}))
+	}
+	if err != nil {
+		return fmt.Errorf("replace %s in image cache: %w", ref, err)
+	}
+	return nil
 }
