@@ -60,6 +60,12 @@ type image struct {
 // build builds testdata/boot.* with the version written into a file of the image.
 func build(t *testing.T, version string) image {
 	t.Helper()
+	return buildRoot(t, version, "initrd")
+}
+
+// buildRoot does the same with the root file system of that kind.
+func buildRoot(t *testing.T, version, rootfs string) image {
+	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"boot.yml", "boot.hcl"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))
@@ -67,6 +73,7 @@ func build(t *testing.T, version string) image {
 			t.Fatal(err)
 		}
 		b = bytes.ReplaceAll(b, []byte("VERSION"), []byte(version))
+		b = bytes.ReplaceAll(b, []byte("ROOTFS"), []byte(rootfs))
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +198,7 @@ func (g *guest) shutdown() {
 }
 
 func TestDataSurvives(t *testing.T) {
-	v1, v2 := build(t, "one"), build(t, "two")
+	v1, v2 := build(t, "one"), buildRoot(t, "two", "squashfs")
 	if v1.manifest.ID == v2.manifest.ID {
 		t.Fatal("two different images have one ID")
 	}
@@ -216,7 +223,7 @@ func TestDataSurvives(t *testing.T) {
 	g.sh("echo cut > /var/lib/docker/cut; sync; dd if=/dev/zero of=/var/lib/docker/lost bs=1M count=16")
 	g.Kill()
 
-	t.Log("BIOS, second image, larger disk: data is there after the power cut and the swap, the file system has grown")
+	t.Log("BIOS, second image with another kind of root, larger disk: data is there after the power cut and the swap, the file system has grown")
 	if err := os.Truncate(disk, 768<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -275,14 +282,29 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestLittleMemory gives the VM less than the initrd needs: it must say so and not boot half a system.
-func TestLittleMemory(t *testing.T) {
-	v := build(t, "memory")
-	g := boot(t, qemu.Config{Name: "small", ISO: v.iso, MemoryMiB: int(v.manifest.RAM.Minimum>>20) * 7 / 10})
-	g.see(`(?i)lkv: .*memory`)
-	log, err := os.ReadFile(g.Serial())
-	if err != nil || bytes.Contains(log, []byte("lkv: services started")) {
-		t.Errorf("half a system was booted (%v)", err)
+// TestMemory boots each kind of root file system with just what its manifest asks for, and with less: then it must say
+// so and not boot half a system.
+func TestMemory(t *testing.T) {
+	for _, c := range []struct {
+		rootfs string
+		less   float64 // of the minimum
+	}{{"initrd", 0.85}, {"squashfs", 0.85}, {"cd", 0.78}} {
+		t.Run(c.rootfs, func(t *testing.T) {
+			v := buildRoot(t, "memory", c.rootfs)
+			need := v.manifest.RAM.Minimum >> 20
+			g := boot(t, qemu.Config{Name: "enough", ISO: v.iso, MemoryMiB: int(need) + 8, Disks: []qemu.Disk{{Path: blankDisk(t, 256<<20)}}})
+			g.see(`lkv: mounted /var/lib/docker \S+ serial=\S* formatted=true`)
+			g.see(`lkv: services started`)
+			g.sh("grep -q memory /etc/lkv-test-version && touch /etc/writable")
+			g.shutdown()
+			g = boot(t, qemu.Config{Name: "less", ISO: v.iso, MemoryMiB: int(float64(need) * c.less)})
+			g.see(`lkv: this VM has too little memory`)
+			log, err := os.ReadFile(g.Serial())
+			if err != nil || bytes.Contains(log, []byte("lkv: services started")) {
+				t.Errorf("half a system was booted (%v)", err)
+			}
+			g.shutdown()
+		})
 	}
 }
 
