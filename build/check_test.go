@@ -180,6 +180,8 @@ func FuzzCheck(f *testing.F) {
 	f.Add("kernel: {image: x}\nservices:\n- &s {name: a, image: b}\n- <<: [*s, {env: []}]\n  name: c\n")
 	f.Add("kernel: {image: 2001-01-01}\nfiles: [{path: a, contents: !!str 1}]\n")
 	f.Add("? [a]\n: b\n")
+	f.Add("volumes: [&v {name: a, image: b, readonly: true, platforms: [linux/amd64]}, <<: *v]\n")
+	f.Add("kernel: {image: x}\n<<: {volumes: [{name: a}]}\n")
 	f.Fuzz(func(t *testing.T, doc string) {
 		if Check("f.yml", []byte(doc)) != nil {
 			return

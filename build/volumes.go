@@ -35,25 +35,30 @@ func takeVolumes(data []byte) ([]volume, []byte, error) {
 		return nil, data, err
 	}
 	top := doc.Content[0]
-	list := child(top, volumes)
-	if list == nil {
+	at := volumesKey(top)
+	if at < 0 {
 		return nil, data, nil
 	}
 	var out []volume
-	if err := list.Decode(&out); err != nil {
+	if err := top.Content[at+1].Decode(&out); err != nil {
 		return nil, nil, fmt.Errorf("read volumes: %w", err)
 	}
-	for i := 0; i+1 < len(top.Content); i += 2 {
-		if top.Content[i].Value == volumes {
-			top.Content = slices.Delete(top.Content, i, i+2)
-			break
-		}
-	}
+	top.Content = slices.Delete(top.Content, at, at+2)
 	rest, err := yaml.Marshal(&doc)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read volumes: %w", err)
 	}
 	return out, rest, nil
+}
+
+// volumesKey is where the document's mapping has its own key "volumes", -1 when it has none.
+func volumesKey(top *yaml.Node) int {
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		if top.Content[i].Value == volumes {
+			return i
+		}
+	}
+	return -1
 }
 
 // bindVolumes lets containers name a volume where a path stands in binds and mounts.
@@ -152,6 +157,9 @@ func (c config) volumeDirs(mtime int64) []entry {
 // volumes checks what a volume needs beyond types.
 func (c *checker) volumes(doc *yaml.Node) {
 	c.names(doc, volumes)
+	if v := child(doc, volumes); v != nil && volumesKey(follow(doc)) < 0 {
+		c.say(v, "%q cannot come from a merge: write it at the top of the file", volumes)
+	}
 	for _, e := range items(child(doc, volumes)) {
 		if i := child(e, "image"); i != nil && i.Value != "" {
 			c.reference(i)

@@ -96,6 +96,7 @@ func TestVolumesRefused(t *testing.T) {
 		"volumes: [{name: a, platforms: [linux/arm64]}]":     "linux/amd64",
 		"volumes: [{name: a, image: \"A:B:C\"}]":             "could not parse reference",
 		"volumes: [{name: a, size: 1}]":                      `unknown key "size" in "volumes"`,
+		"<<: {volumes: [{name: a}]}":                         `"volumes" cannot come from a merge`,
 		"volumes: {}":                                        `"volumes" must be a list`,
 		"services: [{name: s, image: i, binds: [\"v:/v\"]}]": `"v" is neither a path nor one of the volumes`,
 		"services: [{name: s, image: i, mounts: [{type: bind, source: v, destination: /v}]}]":         `"v" is neither a path nor one of the volumes`,
