@@ -32,7 +32,8 @@ type Boot struct {
 	CPUs       int
 	Firmware   string // "bios" or "efi"
 	SecureBoot bool
-	ISO        string // empty: no CD-ROM connected
+	DB         [][]byte // certificates (DER) that firmware trusts beside Microsoft's; the same at every boot
+	ISO        string   // empty: no CD-ROM connected
 	Disks      []BootDisk
 	NICs       []BootNIC
 	Guestinfo  map[string]string // extraConfig keys that begin with "guestinfo."

@@ -97,6 +97,10 @@ func (m *paperMachine) end() { m.stop.Do(func() { close(m.done) }) }
 
 // ready publishes what a booted guest says.
 func (m *paperMachine) ready() {
+	if why := m.untrusted(); why != "" {
+		m.log("Security Violation: %s", why)
+		return
+	}
 	m.log("booted from %s", filepath.Base(m.b.ISO))
 	if m.how.NoTools {
 		return

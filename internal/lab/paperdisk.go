@@ -54,6 +54,23 @@ func (m *paperMachine) report() []byte {
 	return b
 }
 
+// untrusted says why firmware with Secure Boot would not start the ISO, or nothing.
+func (m *paperMachine) untrusted() string {
+	if !m.b.SecureBoot {
+		return ""
+	}
+	man, err := readManifest(m.b.ISO)
+	switch s := man.SecureBoot; {
+	case err != nil:
+		return err.Error()
+	case s == nil:
+		return "the ISO is not signed"
+	case s.Chain == manifest.ChainKey && !slices.ContainsFunc(m.b.DB, func(der []byte) bool { return bytes.Equal(der, s.Certificate) }):
+		return "the ISO is signed with a key that is not in db"
+	}
+	return ""
+}
+
 // readManifest reads <name>.manifest.json beside <name>.iso.
 func readManifest(iso string) (manifest.Manifest, error) {
 	f, err := os.Open(strings.TrimSuffix(iso, ".iso") + ".manifest.json")

@@ -65,7 +65,12 @@ func (l *Lab) powerOnState(ref types.ManagedObjectReference) (view, types.BaseMe
 			return v, &types.FileLocked{FileFault: fileFault(d.path)}
 		}
 	}
-	_, fault := inner(l, methods.PowerOnVM_Task, &types.PowerOnVM_Task{This: ref}, func(r *types.PowerOnVM_TaskResponse) types.ManagedObjectReference { return r.Returnval })
+	ram, fault := l.firmware(v)
+	if fault != nil {
+		return v, fault
+	}
+	v.db = ram.DB
+	_, fault = inner(l, methods.PowerOnVM_Task, &types.PowerOnVM_Task{This: ref}, func(r *types.PowerOnVM_TaskResponse) types.ManagedObjectReference { return r.Returnval })
 	if fault != nil {
 		return v, fault
 	}
@@ -84,7 +89,7 @@ func (l *Lab) bootOf(m *machine, v view, count int) (Boot, types.BaseMethodFault
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return Boot{}, wrapIO(m.dir, err)
 	}
-	b := Boot{VM: v.name, Dir: m.dir, Count: count, MemoryMiB: int(v.memory), CPUs: int(v.cpus), Firmware: v.firmware, SecureBoot: v.secure, Guestinfo: v.guestinfo}
+	b := Boot{VM: v.name, Dir: m.dir, Count: count, MemoryMiB: int(v.memory), CPUs: int(v.cpus), Firmware: v.firmware, SecureBoot: v.secure, DB: v.db, Guestinfo: v.guestinfo}
 	for _, c := range v.cds {
 		if _, local, fault := l.file(v.dc, c.iso); fault == nil && c.insert {
 			b.ISO = local

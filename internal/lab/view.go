@@ -24,6 +24,8 @@ type view struct {
 	memory    int32
 	firmware  string
 	secure    bool
+	certs     []string // certificates in its directory that a new NVRAM is made with
+	db        [][]byte // certificates in its NVRAM; set at power on
 	guestinfo map[string]string
 	tools     bool
 	cds       []cdView       // drives with an ISO
@@ -109,6 +111,7 @@ func (l *Lab) copyVM(vm *simulator.VirtualMachine) view {
 	if b := c.BootOptions; b != nil && b.EfiSecureBootEnabled != nil {
 		v.secure = *b.EfiSecureBootEnabled
 	}
+	v.certs = keyFiles(c.ExtraConfig)
 	for _, o := range c.ExtraConfig {
 		kv := o.GetOptionValue()
 		if s, ok := kv.Value.(string); ok && strings.HasPrefix(kv.Key, "guestinfo.") {

@@ -221,7 +221,7 @@ func (f *Fleet) insertISO(ctx context.Context, s plan.InsertISO, desired plan.De
 		return err
 	}
 	r, want := v.vm.Record, s.Record
-	same := r.Image == want.Image && r.ImageID == want.ImageID && r.Token == want.Token && r.Previous == want.Previous && r.PreviousISO == want.PreviousISO
+	same := r.Image == want.Image && r.ImageID == want.ImageID && r.Key == want.Key && r.Token == want.Token && r.Previous == want.Previous && r.PreviousISO == want.PreviousISO
 	if same && v.vm.ISO == s.ISO && v.extra[report.TokenKey] == want.Token {
 		return nil
 	}
@@ -239,7 +239,7 @@ func (f *Fleet) insertISO(ctx context.Context, s plan.InsertISO, desired plan.De
 	if cd.UnitNumber != nil {
 		unit = *cd.UnitNumber
 	}
-	r.Image, r.ImageID, r.Token, r.Previous, r.PreviousISO = want.Image, want.ImageID, want.Token, want.Previous, want.PreviousISO
+	r.Image, r.ImageID, r.Key, r.Token, r.Previous, r.PreviousISO = want.Image, want.ImageID, want.Key, want.Token, want.Previous, want.PreviousISO
 	raw, err := encodeRecord(r)
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ type Config struct {
 type Client struct {
 	vim     *vim25.Client
 	gate    *gate
+	files   *folderGate
 	session *session
 	base    string // URL without credentials, for messages
 }
@@ -59,7 +60,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc, err := cfg.transport(u)
+	sc, folder, err := cfg.transport(u)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	if err := sc.UseServiceVersion(); err != nil {
 		return nil, fmt.Errorf("ask %s for its API version: %w", u.Host, err)
 	}
-	c := &Client{base: u.Scheme + "://" + u.Host}
+	c := &Client{base: u.Scheme + "://" + u.Host, files: folder}
 	c.session = &session{next: sc, user: cfg.Username, password: cfg.Password, manager: *content.SessionManager}
 	c.gate = &gate{next: c.session, trace: cfg.Trace, permits: map[string]bool{}}
 	c.vim = &vim25.Client{Client: sc, ServiceContent: content, RoundTripper: c.gate}
@@ -129,7 +130,7 @@ func hideURL(err error) error {
 	return err
 }
 
-func (cfg Config) transport(u *url.URL) (*soap.Client, error) {
+func (cfg Config) transport(u *url.URL) (*soap.Client, *folderGate, error) {
 	sc := soap.NewClient(u, cfg.Insecure)
 	sc.Namespace, sc.Version = "urn:"+vim25.Namespace, vim25.Version
 	sc.UserAgent = cfg.UserAgent
@@ -139,15 +140,16 @@ func (cfg Config) transport(u *url.URL) (*soap.Client, error) {
 	t := sc.DefaultTransport()
 	conf, err := cfg.verification(u.Host)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.TLSClientConfig, t.DialTLSContext = conf, nil
 	var rt http.RoundTripper = t
 	if cfg.Wrap != nil {
 		rt = cfg.Wrap(rt)
 	}
-	sc.Transport = &folderGate{next: rt, trace: cfg.Trace}
-	return sc, nil
+	folder := &folderGate{next: rt, trace: cfg.Trace, permits: map[string]bool{}}
+	sc.Transport = folder
+	return sc, folder, nil
 }
 
 func readCA(file string) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,9 +49,9 @@ func (r *rig) process(d plan.Desired, ahead time.Duration, dead *atomic.Bool) (r
 	return reconcile.Run(r.Context(), reconcile.Options{Desired: d, Observer: f, Executor: f, Clock: late{ahead}, Poll: 5 * time.Millisecond})
 }
 
-// solo is a fleet of one VM with its own name.
+// solo is a fleet of one VM with its own name, and with Secure Boot: it is made by every step there is.
 func solo(n int, im plan.Image, claimer string) plan.Desired {
-	d := desired(1, im)
+	d := locked(desired(1, im))
 	d.Fleet, d.Claimer = fmt.Sprintf("fleet-%d", n), claimer
 	d.VMs[0].Name, d.VMs[0].Place.Folder = fmt.Sprintf("vm-%d", n), "lkv/"+d.Fleet
 	return d
@@ -77,7 +78,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 	for _, c := range crashes {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			r := newRig(t, lab.Config{Driver: lab.Paper{BootDelay: time.Millisecond}})
-			v1, v2 := r.image("iso v1"), r.image("iso v2")
+			v1, v2 := r.signed("iso v1", ownKey), r.signed("iso v2", ownKey)
 			n := 0
 			for k := 1; ; k++ {
 				n++
@@ -145,6 +146,9 @@ func (r *rig) final(d plan.Desired, im plan.Image) plan.VM {
 	}
 	if len(v.Record.Disks) != 1 || v.Record.Disks[0].UUID != v.Disks[0].UUID || v.Disks[0].UUID == "" {
 		r.Fatalf("record %+v, disks %+v", v.Record.Disks, v.Disks)
+	}
+	if key := im.Trust.Key(); !v.SecureBoot || !slices.Equal(v.Keys, []string{key}) || v.Record.Key != key {
+		r.Fatalf("Secure Boot %v, keys %v, record %q, want key %s", v.SecureBoot, v.Keys, v.Record.Key, key)
 	}
 	return v
 }

@@ -147,7 +147,7 @@ func (f *Fleet) spec(ctx context.Context, s plan.CreateVM, site site) (types.Vir
 		Name: w.Name, GuestId: cmp.Or(w.GuestID, "other4xLinux64Guest"), Annotation: w.Annotation,
 		NumCPUs: int32(w.CPUs), MemoryMB: w.MemoryMiB, Firmware: cmp.Or(w.Firmware, string(types.GuestOsDescriptorFirmwareTypeBios)),
 		Files:        &types.VirtualMachineFileInfo{VmPathName: (&object.DatastorePath{Datastore: site.ds.name}).String()},
-		BootOptions:  &types.VirtualMachineBootOptions{BootOrder: []types.BaseVirtualMachineBootOptionsBootableDevice{&types.VirtualMachineBootOptionsBootableCdromDevice{}}},
+		BootOptions:  bootOptions(w.SecureBoot),
 		DeviceChange: devices, ExtraConfig: extra,
 	}, nil
 }

@@ -103,6 +103,10 @@ func (f *Fleet) execute(ctx context.Context, step plan.Step, desired plan.Desire
 		return f.insertISO(ctx, s, desired)
 	case plan.Resize:
 		return f.resize(ctx, s, desired)
+	case plan.InstallKey:
+		return f.installKey(ctx, s, desired)
+	case plan.EnableSecureBoot:
+		return f.enableSecureBoot(ctx, s, desired)
 	case plan.PowerOn:
 		return f.powerOn(ctx, s, desired)
 	}

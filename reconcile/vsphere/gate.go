@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -118,7 +119,7 @@ func refuseReconfig(s *types.VirtualMachineConfigSpec) string {
 	case s.Flags != nil:
 		return "it would change what a power off does to disks"
 	}
-	return cmp.Or(refuseExtra(s.ExtraConfig), refuseDevices(s.DeviceChange, false))
+	return cmp.Or(refuseExtra(s.ExtraConfig), refuseSecureBoot(s), refuseDevices(s.DeviceChange, false))
 }
 
 // diskKey are keys of extraConfig that say in the words of a .vmx file which disks a VM has, how they are written to
@@ -179,10 +180,36 @@ var part = regexp.MustCompile(`\.lkv-part-[0-9a-f]{8}-[0-9a-f]+$`)
 func temporary(p string) bool { return part.MatchString(p) }
 
 // folderGate watches datastore access over HTTP: a PUT replaces what lies under the name, so only temporary names
-// are ever written, and nothing is deleted that way.
+// are ever written, and the one certificate that installKey is about to upload. Nothing is deleted that way.
 type folderGate struct {
 	next  http.RoundTripper
 	trace func(method string, mutating bool)
+
+	mu      sync.Mutex
+	permits map[string]bool // certificates, by path and query, each good for one PUT
+}
+
+// permit allows one upload of a certificate into the directory of a VM whose firmware has not started yet.
+func (g *folderGate) permit(u *url.URL) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.permits[u.Path+"?"+u.RawQuery] = true
+}
+
+// certificate is the largest one that is uploaded, in bytes. Those of firmware have one or two thousand.
+const certificate = 64 << 10
+
+// permitted uses up a permit. Whatever was permitted, only a certificate's name in a VM's directory gets through.
+func (g *folderGate) permitted(r *http.Request) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := r.URL.Path + "?" + r.URL.RawQuery
+	ok := g.permits[key]
+	delete(g.permits, key)
+	p, _ := strings.CutPrefix(r.URL.Path, "/folder/")
+	dir, name := path.Split(p)
+	return ok && keyFileName.MatchString(name) && dir != "" && path.Clean(p) == p && !strings.HasPrefix(p, "../") &&
+		!strings.HasPrefix(p, plan.DiskFolder+"/") && r.ContentLength > 0 && r.ContentLength <= certificate
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -193,8 +220,8 @@ func (g *folderGate) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPut:
-		if !temporary(r.URL.Path) {
-			return nil, &ForbiddenError{r.Method, r.URL.Path + " is no temporary name of lkv"}
+		if !temporary(r.URL.Path) && !g.permitted(r) {
+			return nil, &ForbiddenError{r.Method, r.URL.Path + " is no temporary name of lkv, and no certificate of a VM that is being made"}
 		}
 		if g.trace != nil {
 			g.trace(r.Method, true)

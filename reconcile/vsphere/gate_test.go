@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -86,6 +87,9 @@ func TestGateRefuses(t *testing.T) {
 		"revert by its key":         &methods.CreateVM_TaskBody{Req: &types.CreateVM_Task{Config: types.VirtualMachineConfigSpec{ExtraConfig: options("snapshot.action", "autoRevert")}}},
 		"change without version":    reconfig(types.VirtualMachineConfigSpec{NumCPUs: 2}),
 		"move the VM's files":       reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", Files: &types.VirtualMachineFileInfo{}}),
+		"turn off Secure Boot":      reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", BootOptions: &types.VirtualMachineBootOptions{EfiSecureBootEnabled: types.NewBool(false)}}),
+		"drop Microsoft's keys":     reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", ExtraConfig: options("UEFI.secureBoot.dbDefault.append", "FALSE")}),
+		"somebody else's key":       reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", ExtraConfig: options(keyOption+"0", "/vmfs/volumes/ds/other.der")}),
 		"govmomi's own disk change": reconfig(helped(t, disk)),
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
@@ -132,6 +136,8 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 		move(unfinished, "[ds] lkv/w/channels/latest.json", true),
 		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", DeviceChange: change("add", "", disk)}),
 		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", DeviceChange: change("edit", "", cdrom(1, 2, 0, "[ds] a.iso"))}),
+		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", ExtraConfig: options(keyOption+"12", keyFile(strings.Repeat("0", 64)))}),
+		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", BootOptions: bootOptions(true)}),
 		&methods.CreateVM_TaskBody{Req: &types.CreateVM_Task{Config: types.VirtualMachineConfigSpec{DeviceChange: change("add", "", pvscsi()),
 			ExtraConfig: options(uuidKey, "TRUE", recordKey, "{}", ownerKey, "{}", "guestinfo.disk.size", "1", "sched.scsi0:0.shares", "low")}}},
 	} {
@@ -139,7 +145,7 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 			t.Errorf("%T: %v", req, err)
 		}
 	}
-	if len(w.sent) != 7 {
+	if len(w.sent) != 9 {
 		t.Errorf("sent %v", w.sent)
 	}
 	if err := g.RoundTrip(t.Context(), create, nil); err == nil {
@@ -180,6 +186,62 @@ func TestFolderGate(t *testing.T) {
 		}
 		if sent != c.ok || (err == nil) != c.ok {
 			t.Errorf("%s %s: sent %v, error %v", c.method, c.path, sent, err)
+		}
+	}
+}
+
+// Whatever is permitted by mistake, a PUT goes to a certificate's name in a VM's directory, once, and nowhere else.
+func TestFolderGateLetsOneKeyThrough(t *testing.T) {
+	name := keyFile(strings.Repeat("0a", 32))
+	for _, c := range []struct {
+		path string
+		size int64
+		ok   bool
+	}{
+		{"/folder/wrk-01/" + name, 900, true},
+		{"/folder/5f3c-uuid/wrk 01/" + name, certificate, true},
+		{"/folder/wrk-01/" + name, certificate + 1, false},
+		{"/folder/wrk-01/" + name, 0, false},
+		{"/folder/wrk-01/" + name, -1, false},
+		{"/folder/" + name, 900, false},
+		{"/folder/lkv-disks/f/" + name, 900, false},
+		{"/folder/wrk-01/../lkv-disks/f/" + name, 900, false},
+		{"/folder/../x/" + name, 900, false},
+		{"/folder/wrk-01/wrk-01.vmx", 900, false},
+		{"/folder/wrk-01/wrk-01.nvram", 900, false},
+		{"/folder/wrk-01/wrk-01.vmdk", 900, false},
+		{"/folder/wrk-01/" + name + ".vmdk", 900, false},
+		{"/folder/wrk-01/x" + name, 900, false},
+		{"/folder/lkv-disks/f/a-flat.vmdk", 900, false},
+	} {
+		sent := 0
+		g := &folderGate{permits: map[string]bool{}, next: carrier(func(*http.Request) (*http.Response, error) {
+			sent++
+			return &http.Response{Body: io.NopCloser(strings.NewReader(""))}, nil
+		})}
+		put := func(ds string) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://vc/?dcPath=DC1&dsName="+ds, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.URL.Path, r.ContentLength = c.path, c.size
+			if res, err := g.RoundTrip(r); err == nil {
+				res.Body.Close()
+			}
+		}
+		put("vm-1")
+		if sent != 0 {
+			t.Errorf("%s: sent without a permit", c.path)
+		}
+		g.permit(&url.URL{Path: c.path, RawQuery: "dcPath=DC1&dsName=vm-1"})
+		put("vm-2")
+		if sent != 0 {
+			t.Errorf("%s: the permit is for another datastore", c.path)
+		}
+		put("vm-1")
+		put("vm-1")
+		if (sent == 1) != c.ok || sent > 1 {
+			t.Errorf("%s, %d bytes: sent %d times, ok %v", c.path, c.size, sent, c.ok)
 		}
 	}
 }

@@ -111,6 +111,9 @@ func (f *Fleet) powerOn(ctx context.Context, s plan.PowerOn, desired plan.Desire
 	if err := f.c.isoThere(ctx, v, v.vm.ISO); err != nil {
 		return err
 	}
+	if err := f.keyed(ctx, v); err != nil {
+		return err
+	}
 	res, err := methods.PowerOnVM_Task(ctx, f.c.vim, &types.PowerOnVM_Task{This: v.ref})
 	if err == nil {
 		_, err = f.c.await(ctx, res.Returnval, &v.ref, taskTime)

@@ -34,6 +34,7 @@ type record struct {
 	Previous    string       `json:"previous,omitempty"`
 	PreviousISO string       `json:"previous_iso,omitempty"`
 	Token       string       `json:"token,omitempty"`
+	Key         string       `json:"key,omitempty"` // the certificate's SHA-256
 	Epoch       int          `json:"epoch"`
 	Owner       string       `json:"owner,omitempty"`
 	Expires     *time.Time   `json:"expires,omitempty"`
@@ -54,7 +55,7 @@ type diskRecord struct {
 func encodeRecord(r plan.Record) (string, error) {
 	out := record{
 		Format: recordForm, Image: r.Image, ImageID: r.ImageID, Previous: r.Previous, PreviousISO: r.PreviousISO,
-		Token: r.Token, Epoch: r.Epoch, Owner: r.Owner, Expires: stamp(r.Expires), Started: stamp(r.Started),
+		Token: r.Token, Key: r.Key, Epoch: r.Epoch, Owner: r.Owner, Expires: stamp(r.Expires), Started: stamp(r.Started),
 		Failed: r.Failed, Paused: r.Paused,
 	}
 	for _, d := range r.Disks {
@@ -76,7 +77,7 @@ func decodeRecord(s string) (plan.Record, error) {
 		return plan.Record{}, fmt.Errorf("read %s: format %d, this lkv knows %d: use a newer lkv", recordKey, in.Format, recordForm)
 	}
 	r := plan.Record{
-		Image: in.Image, ImageID: in.ImageID, Previous: in.Previous, PreviousISO: in.PreviousISO, Token: in.Token,
+		Image: in.Image, ImageID: in.ImageID, Previous: in.Previous, PreviousISO: in.PreviousISO, Token: in.Token, Key: in.Key,
 		Epoch: in.Epoch, Owner: in.Owner, Expires: at(in.Expires), Started: at(in.Started), Failed: in.Failed, Paused: in.Paused,
 	}
 	for _, d := range in.Disks {

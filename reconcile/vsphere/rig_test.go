@@ -105,9 +105,15 @@ func (r *rig) store(dc string) *vsphere.Store {
 // image pushes an ISO of that content to both datacenters.
 func (r *rig) image(content string) plan.Image {
 	r.Helper()
+	return r.signed(content, nil)
+}
+
+// signed does so with an ISO that firmware with Secure Boot starts.
+func (r *rig) signed(content string, sb *manifest.SecureBoot) plan.Image {
+	r.Helper()
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
 	m := manifest.Manifest{Format: manifest.Format, Image: "worker", ID: "sha256:id-" + content, Boot: []string{"bios", "uefi"},
-		ISO:     manifest.File{SHA256: sum, Size: int64(len(content))},
+		ISO: manifest.File{SHA256: sum, Size: int64(len(content))}, SecureBoot: sb,
 		Persist: []manifest.Persist{{Mount: "/var/lib/docker", Label: "docker", Filesystem: "ext4", Via: "lkv", Gated: true}}}
 	iso := filepath.Join(r.TempDir(), "worker.iso")
 	if err := os.WriteFile(iso, []byte(content), 0o600); err != nil {
@@ -124,6 +130,9 @@ func (r *rig) image(content string) plan.Image {
 	}
 	im := plan.Image{Name: "worker", Digest: sum, ID: m.ID, Known: true, Boot: m.Boot, Paths: map[string]string{},
 		Mounts: []plan.Mount{{Path: "/var/lib/docker", Label: "docker", Filesystem: "ext4", Gated: true}}}
+	if sb != nil {
+		im.Trust = plan.Trust{Chain: sb.Chain, Certificate: sb.Certificate}
+	}
 	for _, s := range stores {
 		im.Paths[s.Name()] = s.Path(push.ISOPath("worker", sum))
 	}

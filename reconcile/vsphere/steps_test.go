@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/lkv-io/lkv/internal/lab"
+	"github.com/lkv-io/lkv/internal/manifest"
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
@@ -78,6 +79,10 @@ func kindOf(s plan.Step) string {
 		return "Shutdown"
 	case plan.InsertISO:
 		return "InsertISO"
+	case plan.InstallKey:
+		return "InstallKey"
+	case plan.EnableSecureBoot:
+		return "EnableSecureBoot"
 	case plan.Resize:
 		return "Resize"
 	case plan.PowerOn:
@@ -94,17 +99,23 @@ func kindOf(s plan.Step) string {
 func TestEveryStepMeansWhatTheModelSays(t *testing.T) {
 	r := newRig(t, lab.Config{})
 	kinds := map[string]bool{}
-	d := desired(2, r.image("iso v1"))
+	d := locked(desired(2, r.signed("iso v1", ownKey)))
+	d.VMs[1].SecureBoot = false
 	r.walk(d, kinds)
 	if res := r.run(d); res.Outcome != reconcile.Converged {
 		t.Fatalf("after the walk: %+v", res)
 	}
-	d.Image = r.image("iso v2")
+	d.Image = r.signed("iso v2", &manifest.SecureBoot{Chain: manifest.ChainShim})
 	for i := range d.VMs {
 		d.VMs[i].CPUs, d.VMs[i].MemoryMiB = 1, 1024
 	}
 	r.walk(d, kinds)
-	for _, k := range []string{"CreateDisk", "CreateVM", "AttachDisk", "Claim", "Release", "Shutdown", "InsertISO", "Resize", "PowerOn"} {
+	if res := r.run(d); res.Outcome != reconcile.Converged {
+		t.Fatalf("after the walk: %+v", res)
+	}
+	d.VMs[1].SecureBoot = true
+	r.walk(d, kinds)
+	for _, k := range []string{"CreateDisk", "CreateVM", "AttachDisk", "InstallKey", "EnableSecureBoot", "Claim", "Release", "Shutdown", "InsertISO", "Resize", "PowerOn"} {
 		if !kinds[k] {
 			t.Errorf("no plan had a %s", k)
 		}

@@ -118,7 +118,11 @@ func (s *Store) Open(ctx context.Context, p string) (io.ReadCloser, error) {
 
 // Put uploads a file through vCenter. Only temporary names are let through.
 func (s *Store) Put(ctx context.Context, p string, r io.Reader, size int64) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.ds.url(s.in(p)).String(), io.NopCloser(r))
+	return s.ds.put(ctx, s.in(p), r, size)
+}
+
+func (d datastore) put(ctx context.Context, p string, r io.Reader, size int64) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, d.url(p).String(), io.NopCloser(r))
 	if err != nil {
 		return err
 	}
@@ -127,7 +131,7 @@ func (s *Store) Put(ctx context.Context, p string, r io.Reader, size int64) erro
 		req.Body = http.NoBody
 	}
 	req.Header.Set("Content-Type", "application/octet-stream")
-	res, err := s.ds.c.http(req)
+	res, err := d.c.http(req)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ var (
 	cheap  = []string{"name", "config.changeVersion", "datastore", "runtime.connectionState"}
 	keyed  = fmt.Sprintf("config.extraConfig[%q]", ownerKey)
 	detail = []string{
-		"name", "config.changeVersion", "config.instanceUuid", "config.template", "config.firmware",
+		"name", "config.changeVersion", "config.instanceUuid", "config.template", "config.firmware", "config.bootOptions",
 		"config.hardware.numCPU", "config.hardware.memoryMB", "config.hardware.device", "config.extraConfig",
 		"runtime.powerState", "runtime.connectionState", "runtime.question", "runtime.bootTime", "runtime.host",
 		"guest.toolsRunningStatus", "guest.ipAddress", "guest.net", "recentTask",
@@ -171,6 +171,7 @@ func (f *Fleet) sighted(it item) sighted {
 		Name: text(it, "name"), ID: text(it, "config.instanceUuid"), Ref: it.ref.Value,
 		ChangeVersion: text(it, "config.changeVersion"), Power: plan.Power(power), ISO: isoOf(cdromOf(v.devices)),
 		CPUs: int(cpus), MemoryMiB: int64(memory), Firmware: text(it, "config.firmware"), Disks: disksOf(v.devices),
+		SecureBoot: secureBootOf(it), Keys: keysOf(v.extra),
 	}
 	v.vm.Guest = guestOf(it, v.extra, v.vm.Power)
 	v.tools = text(it, "guest.toolsRunningStatus") == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
