@@ -72,7 +72,7 @@ func TestBadInput(t *testing.T) {
 		}, []string{"b.yml: file a: source ~/x: the home directory is not known"}},
 		"directory and file": {func(s shelf, _ *Input) {
 			s["lkv/runc:1"] = imageOf(t, nil, []file{{name: "bin->usr/bin"}, {name: "usr/bin/runc", body: "r"}})
-		}, []string{"image lkv/runc:1: /bin is a directory in an earlier component"}},
+		}, []string{`image lkv/runc:1: "/bin" is a directory in an earlier component`}},
 		"command line": {func(_ shelf, in *Input) {
 			in.YAML[0].Data = []byte(strings.Replace(smallYAML, "cmdline: console=ttyS0", `cmdline: "a\nb"`, 1))
 		}, []string{"write ISO: "}},

@@ -116,7 +116,7 @@ func (r resolved) kernelImage(f kernelFiles, base *root, clamp int64) func(conte
 		if f.tar == "" {
 			return c, nil
 		}
-		mods, err := r.modules(t, sp, f.tar)
+		mods, err := r.modules(ctx, t, sp, f.tar)
 		if err != nil {
 			return content{}, err
 		}
@@ -129,7 +129,7 @@ func (r resolved) kernelImage(f kernelFiles, base *root, clamp int64) func(conte
 }
 
 // modules folds the tar inside the kernel image. Its contents are copied within the spill file.
-func (r resolved) modules(t *tree, sp *spill, file string) (*tree, error) {
+func (r resolved) modules(ctx context.Context, t *tree, sp *spill, file string) (*tree, error) {
 	n, err := t.find(strings.TrimPrefix(file, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", r.ref, err)
@@ -138,7 +138,7 @@ func (r resolved) modules(t *tree, sp *spill, file string) (*tree, error) {
 		return nil, fmt.Errorf("image %s: it has no file %q with the modules (kernel.tar: none if it needs none)", r.ref, file)
 	}
 	mods := newTree(t.mtime)
-	if err := mods.fold(sp.open(n.ino), 1, sp); err != nil {
+	if err := mods.fold(ctx, sp.open(n.ino), 1, sp); err != nil {
 		return nil, fmt.Errorf("image %s: %s: %w", r.ref, file, err)
 	}
 	return mods, sp.flush()
@@ -190,6 +190,9 @@ func (r resolved) bootFiles(files map[string]string) func(context.Context, *spil
 func (s *spill) all(i *inode) ([]byte, error) {
 	if i.data != nil {
 		return i.data, nil
+	}
+	if i.size > maxWhole {
+		return nil, fmt.Errorf("read back: %d bytes, at most %d are read into memory", i.size, int64(maxWhole))
 	}
 	data, err := io.ReadAll(s.open(i))
 	if err == nil && int64(len(data)) != i.size {

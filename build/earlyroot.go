@@ -40,7 +40,7 @@ func (r resolved) earlyFiles(ctx context.Context, sp *spill, tar, mode string) (
 		if err != nil {
 			return content{}, err
 		}
-		if t, err = r.modules(image, sp, tar); err != nil {
+		if t, err = r.modules(ctx, image, sp, tar); err != nil {
 			return content{}, err
 		}
 	}

@@ -2,6 +2,7 @@ package build
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,33 +17,16 @@ const (
 	whiteoutOpaque = ".wh..wh..opq"
 )
 
-// Limits of the newc cpio format and of the kernel that reads it.
-const (
-	maxFile = 1<<32 - 1
-	maxPath = 4095 // PATH_MAX without the final zero; the kernel skips longer names silently
-)
-
-// errTooBig is wrapped by the refusal of a file the initrd's format cannot hold.
-var errTooBig = errors.New(`files of 4 GiB and more do not fit into an initrd (rootfs = "cd" takes them)`)
-
-// Bounds of one image, far beyond any real one: what exceeds them is a mistake or an attack.
-const (
-	maxUnpacked = 64 << 30 // bytes
-	maxEntries  = 4 << 20
-)
-
-// errBomb is wrapped by the refusal of an image beyond these bounds.
-var errBomb = errors.New("unpacks to more than any real image: a decompression bomb?")
-
 // xattrPrefix begins the PAX records that carry extended attributes, as Docker and star write them.
 const xattrPrefix = "SCHILY.xattr."
 
 // fold lays one layer on the tree. Contents go to sp.
-func (t *tree) fold(r io.Reader, layer int, sp *spill) error {
+func (t *tree) fold(ctx context.Context, r io.Reader, layer int, sp *spill) error {
 	tr := tar.NewReader(r)
 	for {
-		if t.count++; t.count > maxEntries {
-			return fmt.Errorf("%w (%d entries)", errBomb, t.count)
+		t.cost.entries++
+		if err := t.cost.check(); err != nil {
+			return err
 		}
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -51,8 +35,9 @@ func (t *tree) fold(r io.Reader, layer int, sp *spill) error {
 		if err != nil {
 			return fmt.Errorf("read tar: %w", err)
 		}
-		if err := t.add(h, layer, tr, sp); err != nil {
-			return fmt.Errorf("entry %q: %w", h.Name, err)
+		// The holes of a sparse file come out of nothing: here is the only place to stop at them.
+		if err := t.add(h, layer, reader{ctx, tr}, sp); err != nil {
+			return fmt.Errorf("entry %s: %w", quoted(h.Name), err)
 		}
 	}
 }
@@ -66,6 +51,9 @@ func (t *tree) add(h *tar.Header, layer int, content io.Reader, sp *spill) error
 		return err
 	}
 	dir, base := path.Split(name)
+	if skip, err := inWhiteout(dir); skip || err != nil {
+		return err
+	}
 	if strings.HasPrefix(base, whiteout) {
 		return t.erase(dir, base, layer)
 	}
@@ -74,17 +62,32 @@ func (t *tree) add(h *tar.Header, layer int, content io.Reader, sp *spill) error
 		return err
 	}
 	if name == "" {
-		if ino.is(typeDir) {
-			t.root.ino = ino
+		if !ino.is(typeDir) {
+			return errors.New("the root is no directory")
 		}
+		t.root.ino = ino
 		return nil
 	}
 	d, err := t.walk(dir, true, layer)
 	if err != nil {
 		return err
 	}
-	t.put(d, base, ino, layer)
-	return nil
+	_, err = t.put(d, base, ino, layer)
+	return err
+}
+
+// inWhiteout tells whether a directory belongs to an old storage driver and is to be skipped. A whiteout is no
+// directory, so nothing can be in it.
+func inWhiteout(dir string) (skip bool, err error) {
+	for c := range strings.SplitSeq(dir, "/") {
+		switch {
+		case strings.HasPrefix(c, whiteoutMeta):
+			skip = true
+		case strings.HasPrefix(c, whiteout):
+			return false, errors.New("it is below a whiteout")
+		}
+	}
+	return skip, nil
 }
 
 // erase does what a whiteout says. One that names nothing below is no error.
@@ -95,65 +98,49 @@ func (t *tree) erase(dir, base string, layer int) error {
 	}
 	switch victim := strings.TrimPrefix(base, whiteout); {
 	case base == whiteoutOpaque:
-		hideBelow(d, layer)
+		t.hideBelow(d, layer)
 	case strings.HasPrefix(base, whiteoutMeta):
 	case victim == "" || victim == "." || victim == "..":
 		return errors.New("whiteout without a name")
 	default:
-		hide(d, victim, layer)
+		t.hide(d, victim, layer)
 	}
 	return nil
 }
 
 func (t *tree) inode(h *tar.Header, content io.Reader, sp *spill) (*inode, error) {
-	ino := &inode{mode: uint32(h.Mode) & permMask, uid: uint32(h.Uid), gid: uint32(h.Gid), mtime: h.ModTime.Unix(), xattrs: xattrs(h)}
+	if h.Typeflag == tar.TypeLink {
+		return t.linked(h.Linkname)
+	}
+	ino := &inode{mode: uint32(h.Mode) & permMask, mtime: h.ModTime.Unix()}
+	var err error
+	if ino.uid, ino.gid, err = t.owner(h, sp.format); err != nil {
+		return nil, err
+	}
+	if ino.xattrs, err = xattrs(h); err != nil {
+		return nil, err
+	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
-		if sp.format == asCpio && h.Size > maxFile {
-			return nil, fmt.Errorf("%w: it has %d bytes", errTooBig, h.Size)
-		}
-		if h.Size > maxUnpacked-sp.off {
-			return nil, fmt.Errorf("%w (more than %d GiB)", errBomb, maxUnpacked>>30)
-		}
 		ino.mode |= typeReg
-		var err error
-		ino.off, ino.size, err = sp.write(content)
-		return ino, err
-	case tar.TypeLink:
-		return t.linked(h.Linkname)
+		ino.off, ino.size, err = sp.take(h.Size, content)
 	case tar.TypeSymlink:
-		if len(h.Linkname) > maxPath {
-			return nil, fmt.Errorf("target of %d bytes: the kernel reads at most %d", len(h.Linkname), maxPath)
-		}
 		ino.mode, ino.target = typeLink|0o777, h.Linkname
+		err = checkTarget(ino.target)
 	case tar.TypeDir:
 		ino.mode |= typeDir
 	case tar.TypeChar:
 		ino.mode |= typeChar
-		ino.major, ino.minor = uint32(h.Devmajor), uint32(h.Devminor)
+		ino.major, ino.minor, err = device(h)
 	case tar.TypeBlock:
 		ino.mode |= typeBlk
-		ino.major, ino.minor = uint32(h.Devmajor), uint32(h.Devminor)
+		ino.major, ino.minor, err = device(h)
 	case tar.TypeFifo:
 		ino.mode |= typeFifo
 	default:
-		return nil, fmt.Errorf("unknown tar type %q", h.Typeflag)
+		err = fmt.Errorf("unknown tar type %q", h.Typeflag)
 	}
-	return ino, nil
-}
-
-// xattrs are the extended attributes of an entry, nil when it has none.
-func xattrs(h *tar.Header) map[string]string {
-	var out map[string]string
-	for k, v := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(k, xattrPrefix); ok {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[name] = v
-		}
-	}
-	return out
+	return ino, err
 }
 
 // linked returns the inode a hard link shares, which may come from a lower layer.
@@ -167,7 +154,7 @@ func (t *tree) linked(target string) (*inode, error) {
 		return nil, err
 	}
 	if n == nil || n.ino.is(typeDir) {
-		return nil, fmt.Errorf("hard link to %q, which is no file here", target)
+		return nil, fmt.Errorf("hard link to %s, which is no file here", quoted(target))
 	}
 	return n.ino, nil
 }
@@ -180,6 +167,9 @@ func cleanName(name string) (string, error) {
 	for _, c := range strings.Split(name, "/") {
 		if c == ".." {
 			return "", errors.New(`name with ".."`)
+		}
+		if len(c) > maxName {
+			return "", fmt.Errorf("name of %d bytes: Linux takes at most %d between slashes", len(c), maxName)
 		}
 	}
 	if strings.ContainsRune(name, 0) {

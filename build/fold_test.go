@@ -24,7 +24,7 @@ func unpackTree(t testing.TB, layers ...[]file) (*tree, *spill, error) {
 	t.Cleanup(func() { sp.Close() })
 	tr := newTree(0)
 	for i, l := range layers {
-		if err := tr.fold(bytes.NewReader(tarOf(t, l...)), i+1, sp); err != nil {
+		if err := tr.fold(t.Context(), bytes.NewReader(tarOf(t, l...)), i+1, sp); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -181,7 +181,7 @@ func TestDevices(t *testing.T) {
 	}
 	defer sp.Close()
 	tr := newTree(0)
-	if err := tr.fold(&b, 1, sp); err != nil {
+	if err := tr.fold(t.Context(), &b, 1, sp); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
@@ -280,7 +280,7 @@ func FuzzFold(f *testing.F) {
 		}
 		defer sp.Close()
 		tr := newTree(0)
-		if tr.fold(bytes.NewReader(data), 1, sp) != nil || sp.flush() != nil {
+		if tr.fold(t.Context(), bytes.NewReader(data), 1, sp) != nil || sp.flush() != nil {
 			return
 		}
 		var out bytes.Buffer

@@ -27,7 +27,10 @@ func (s *store) cpio(ctx context.Context, w io.Writer, c content, sp *spill, seg
 	records := number(c.entries)
 	for _, r := range records {
 		if len(r.name) > maxPath {
-			return fmt.Errorf("name of %d bytes (%.60s…): the kernel reads at most %d", len(r.name), r.name, maxPath)
+			return fmt.Errorf("name %s: the kernel reads at most %d bytes", quoted(r.name), maxPath)
+		}
+		if r.name == trailer {
+			return fmt.Errorf("the name %s ends a cpio archive", trailer)
 		}
 		seg.Unpacked += align(r.size, pageSize)
 		for _, x := range sortedKeys(r.ino.xattrs) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
@@ -27,8 +28,12 @@ func (r resolved) unpack(ctx context.Context, sp *spill) (*tree, error) {
 		return nil, fmt.Errorf("image %s: read layers: %w", r.ref, err)
 	}
 	t := newTree(r.config.Created.Unix())
+	if sp.limit, err = contentLimit(layers); err != nil {
+		return nil, fmt.Errorf("image %s: %w", r.ref, err)
+	}
+	left := sp.limit + maxHeaders
 	for i, l := range layers {
-		if err := r.layer(ctx, t, l, i+1, sp); err != nil {
+		if err := r.layer(ctx, t, l, i+1, sp, &left); err != nil {
 			h, _ := l.Digest() // only names the layer in the error
 			return nil, fmt.Errorf("image %s: layer %d of %d (%s): %w", r.ref, i+1, len(layers), h, err)
 		}
@@ -36,7 +41,40 @@ func (r resolved) unpack(ctx context.Context, sp *spill) (*tree, error) {
 	return t, sp.flush()
 }
 
-func (r resolved) layer(ctx context.Context, t *tree, l v1.Layer, n int, sp *spill) error {
+// contentLimit is how much an image may unpack to.
+func contentLimit(layers []v1.Layer) (int64, error) {
+	var sum int64
+	for i, l := range layers {
+		n, err := l.Size()
+		if err != nil {
+			return 0, fmt.Errorf("layer %d of %d: read size: %w", i+1, len(layers), err)
+		}
+		sum += min(max(n, 0), maxUnpacked)
+	}
+	return unpackedLimit(sum), nil
+}
+
+// checkType refuses what a registry may hold as a layer but no root file system is made of. Types differ between
+// tools, so that the name of the archive format is all that is asked for.
+func checkType(l v1.Layer) error {
+	t, err := l.MediaType()
+	if err != nil {
+		return fmt.Errorf("read media type: %w", err)
+	}
+	switch {
+	case strings.HasSuffix(string(t), "+encrypted"):
+		return fmt.Errorf("it is encrypted (%s): decrypt the image first", quoted(string(t)))
+	case t != "" && !strings.Contains(string(t), "tar"):
+		return fmt.Errorf("its media type %s is no tar archive: is this an image?", quoted(string(t)))
+	}
+	return nil
+}
+
+// layer lays one layer on the tree. left is how long all tar streams together may still be.
+func (r resolved) layer(ctx context.Context, t *tree, l v1.Layer, n int, sp *spill, left *int64) error {
+	if err := checkType(l); err != nil {
+		return err
+	}
 	rc, err := l.Compressed()
 	if err != nil {
 		return err
@@ -45,9 +83,10 @@ func (r resolved) layer(ctx context.Context, t *tree, l v1.Layer, n int, sp *spi
 	raw := bufio.NewReaderSize(reader{ctx, rc}, 1<<18)
 	plain, err := decompress(raw)
 	if err == nil {
-		err = t.fold(plain, n, sp)
+		bounded := limited{plain, left}
+		err = t.fold(ctx, bounded, n, sp)
 		if err == nil {
-			_, err = io.Copy(io.Discard, plain)
+			_, err = io.Copy(io.Discard, bounded)
 		}
 		plain.Close()
 	}
@@ -73,7 +112,7 @@ func decompress(r *bufio.Reader) (io.ReadCloser, error) {
 		}
 		return z, nil
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(r)
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, fmt.Errorf("read zstd: %w", err)
 		}

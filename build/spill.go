@@ -15,6 +15,7 @@ type spill struct {
 	f      *os.File
 	buf    *bufio.Writer
 	off    int64
+	limit  int64 // of off: the contents of one image
 }
 
 func newSpill(dir string, f format) (*spill, error) {
@@ -26,7 +27,18 @@ func newSpill(dir string, f format) (*spill, error) {
 		_ = tmp.Close()
 		return nil, fmt.Errorf("unlink temporary file: %w", err)
 	}
-	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(tmp, 1<<18)}, nil
+	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(tmp, 1<<18), limit: maxUnpacked}, nil
+}
+
+// take appends a file's content after looking at the size it announces: nobody waits for what is refused anyway.
+func (s *spill) take(size int64, r io.Reader) (off, n int64, err error) {
+	if s.format == asCpio && size > maxFile {
+		return 0, 0, fmt.Errorf("%w: it has %d bytes", errTooBig, size)
+	}
+	if size > s.limit-s.off {
+		return 0, 0, fmt.Errorf("%w (contents of more than %d MiB)", errBomb, s.limit>>20)
+	}
+	return s.write(r)
 }
 
 // write appends r and says where it lies.

@@ -14,8 +14,8 @@ import (
 
 // named is one name of a packed component. Hard links share an inode.
 type named struct {
-	Name  string `json:"n"`
-	Inode int    `json:"i"` // index in segment.Inodes
+	Name  text `json:"n"`
+	Inode int  `json:"i"` // index in segment.Inodes
 }
 
 // metadata is what a squashfs records of an inode beside its content.
@@ -24,7 +24,7 @@ type metadata struct {
 	UID    uint32            `json:"u,omitempty"`
 	GID    uint32            `json:"g,omitempty"`
 	MTime  int64             `json:"t,omitempty"` // clamped
-	Target string            `json:"l,omitempty"`
+	Target text              `json:"l,omitempty"`
 	Major  uint32            `json:"a,omitempty"`
 	Minor  uint32            `json:"b,omitempty"`
 	File   int               `json:"f,omitempty"` // index in the pack, of a regular file
@@ -62,7 +62,7 @@ func (s *store) squash(ctx context.Context, w io.Writer, c content, sp *spill, s
 			at[e.ino] = i
 			seg.Inodes = append(seg.Inodes, m)
 		}
-		seg.Tree = append(seg.Tree, named{e.name, i})
+		seg.Tree = append(seg.Tree, named{text(e.name), i})
 	}
 	pack, err := p.Close()
 	seg.Pack = &pack
@@ -70,7 +70,7 @@ func (s *store) squash(ctx context.Context, w io.Writer, c content, sp *spill, s
 }
 
 func metadataOf(i *inode, clamp int64) metadata {
-	m := metadata{Mode: i.mode, UID: i.uid, GID: i.gid, MTime: min(max(i.mtime, 0), clamp, 1<<32-1), Target: i.target, Major: i.major, Minor: i.minor}
+	m := metadata{Mode: i.mode, UID: i.uid, GID: i.gid, MTime: min(max(i.mtime, 0), clamp, 1<<32-1), Target: text(i.target), Major: i.major, Minor: i.minor}
 	for _, k := range sortedKeys(i.xattrs) {
 		if !squashfs.XAttrSupported(k) {
 			continue
@@ -87,21 +87,21 @@ func metadataOf(i *inode, clamp int64) metadata {
 // a hard link whose first name is gone keeps its content under the next.
 func squashEntries(parts []segment) []squashfs.Entry {
 	type place struct{ part, at int }
-	last := map[string]place{}
+	last := map[text]place{}
 	for p, s := range parts {
 		for i, n := range s.Tree {
 			last[n.Name] = place{p, i}
 		}
 	}
 	out := []squashfs.Entry{{Mode: typeDir | 0o755}}
-	first := map[place]string{} // by part and inode
+	first := map[place]text{} // by part and inode
 	for p, s := range parts {
 		for i, n := range s.Tree {
 			if last[n.Name] != (place{p, i}) {
 				continue
 			}
 			m := s.Inodes[n.Inode]
-			e := squashfs.Entry{Path: n.Name, Mode: m.Mode, UID: m.UID, GID: m.GID, MTime: m.MTime, Target: m.Target,
+			e := squashfs.Entry{Path: string(n.Name), Mode: m.Mode, UID: m.UID, GID: m.GID, MTime: m.MTime, Target: string(m.Target),
 				Major: m.Major, Minor: m.Minor, Pack: p, File: m.File}
 			for k, v := range m.XAttrs {
 				if e.XAttrs == nil {
@@ -111,7 +111,7 @@ func squashEntries(parts []segment) []squashfs.Entry {
 			}
 			if m.Mode&typeMask != typeDir {
 				if name, again := first[place{p, n.Inode}]; again {
-					e.Link = name
+					e.Link = string(name)
 				} else {
 					first[place{p, n.Inode}] = n.Name
 				}

@@ -74,9 +74,9 @@ func (t *tree) ensure(name string, ino *inode) error {
 		return err
 	}
 	if old := d.children[base]; old == nil || (ino.is(typeDir) && !old.ino.is(typeDir) && !old.ino.is(typeLink)) {
-		t.put(d, base, ino, 0)
+		_, err = t.put(d, base, ino, 0)
 	}
-	return nil
+	return err
 }
 
 // replace makes a name, whatever was there.
@@ -86,6 +86,6 @@ func (t *tree) replace(name string, ino *inode) error {
 		return err
 	}
 	delete(d.children, base)
-	t.put(d, base, ino, 0)
-	return nil
+	_, err = t.put(d, base, ino, 0)
+	return err
 }

@@ -48,17 +48,18 @@ type node struct {
 	parent   *node
 	children map[string]*node
 	layer    int // the layer that wrote it last
+	path     int // bytes of its path
 }
 
 // tree is one image's file system while its layers are laid on top of one another.
 type tree struct {
 	root  *node
 	mtime int64 // of directories that have to be made
-	count int   // entries folded so far
+	cost  cost
 }
 
 func newTree(mtime int64) *tree {
-	return &tree{root: &node{ino: dirInode(mtime), children: map[string]*node{}}, mtime: mtime}
+	return &tree{root: &node{ino: dirInode(mtime), children: map[string]*node{}}, mtime: mtime, cost: cost{owners: map[uint32]bool{}}}
 }
 
 // walk finds a directory, going through symbolic links as the kernel would inside the image. It makes what is
@@ -68,6 +69,7 @@ func (t *tree) walk(dir string, create bool, layer int) (*node, error) {
 	for len(todo) > 0 {
 		c := todo[0]
 		todo = todo[1:]
+		t.cost.steps++
 		switch c {
 		case "", ".":
 			continue
@@ -80,7 +82,7 @@ func (t *tree) walk(dir string, create bool, layer int) (*node, error) {
 		n := cur.children[c]
 		if n != nil && n.ino.is(typeLink) {
 			if hops++; hops > maxHops {
-				return nil, fmt.Errorf("too many symbolic links in %q", dir)
+				return nil, fmt.Errorf("too many symbolic links in %s", quoted(dir))
 			}
 			if path.IsAbs(n.ino.target) {
 				cur = t.root
@@ -92,7 +94,11 @@ func (t *tree) walk(dir string, create bool, layer int) (*node, error) {
 			if !create {
 				return nil, nil
 			}
-			n = t.put(cur, c, dirInode(t.mtime), layer)
+			var err error
+			t.cost.entries++
+			if n, err = t.put(cur, c, dirInode(t.mtime), layer); err != nil {
+				return nil, err
+			}
 		}
 		cur = n
 	}
@@ -110,34 +116,48 @@ func (t *tree) find(name string) (*node, error) {
 }
 
 // put gives a directory an entry. A directory over a directory keeps what is in it; anything else replaces.
-func (t *tree) put(d *node, base string, ino *inode, layer int) *node {
+func (t *tree) put(d *node, base string, ino *inode, layer int) (*node, error) {
+	n := &node{ino: ino, parent: d, layer: layer, path: d.path + 1 + len(base)}
+	if n.path > maxPath || len(base) > maxName { // through links a path gets longer than a layer names it
+		return nil, fmt.Errorf("its place in the image has a path of %d bytes, a name of %d: Linux takes at most %d and %d", n.path, len(base), maxPath, maxName)
+	}
+	if d.parent == nil && base == trailer {
+		return nil, fmt.Errorf("the name %s ends a cpio archive", trailer)
+	}
+	t.cost.text += n.path + len(ino.target)
+	for k, v := range ino.xattrs {
+		t.cost.text += len(k) + len(v)
+	}
+	if err := t.cost.check(); err != nil {
+		return nil, err
+	}
 	if old := d.children[base]; old != nil && old.ino.is(typeDir) && ino.is(typeDir) {
 		old.ino, old.layer = ino, layer
-		return old
+		return old, nil
 	}
-	n := &node{ino: ino, parent: d, layer: layer}
 	if ino.is(typeDir) {
 		n.children = map[string]*node{}
 	}
 	d.children[base] = n
-	return n
+	return n, nil
 }
 
 // hide removes what lower layers put at and below a name; what this layer wrote there stays.
-func hide(d *node, base string, layer int) {
+func (t *tree) hide(d *node, base string, layer int) {
 	n := d.children[base]
 	if n == nil {
 		return
 	}
-	hideBelow(n, layer)
+	t.cost.steps++
+	t.hideBelow(n, layer)
 	if n.layer < layer && len(n.children) == 0 {
 		delete(d.children, base)
 	}
 }
 
-func hideBelow(d *node, layer int) {
+func (t *tree) hideBelow(d *node, layer int) {
 	for _, base := range slices.Collect(maps.Keys(d.children)) {
-		hide(d, base, layer)
+		t.hide(d, base, layer)
 	}
 }
 

@@ -1,39 +1,69 @@
 package build
 
 import (
+	"bytes"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // view is what a segment leaves in the root file system, as far as later segments that share it must know: the
 // kernel's unpacker replaces and follows names in ways no tar layer means.
 type view struct {
-	Dirs  []string          `json:"dirs"`
-	Files []string          `json:"files"` // everything that is neither directory nor symbolic link
-	Links map[string]string `json:"links"` // symbolic link -> target
-	Hard  []string          `json:"hard"`  // files with several names
+	Dirs  []text        `json:"dirs"`
+	Files []text        `json:"files"` // everything that is neither directory nor symbolic link
+	Links map[text]text `json:"links"` // symbolic link -> target
+	Hard  []text        `json:"hard"`  // files with several names
+}
+
+// text is a name or link target as it stands in JSON, which has no place for the bytes Linux allows in them that are
+// no UTF-8: it would replace them, and two names could become one.
+type text string
+
+// escaped begins the JSON of what had to be encoded; no name has a zero byte.
+const escaped = "\x00"
+
+// MarshalText keeps UTF-8 as it is and encodes everything else. It never fails.
+func (t text) MarshalText() ([]byte, error) {
+	if utf8.ValidString(string(t)) {
+		return []byte(t), nil
+	}
+	return []byte(escaped + hex.EncodeToString([]byte(t))), nil
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (t *text) UnmarshalText(b []byte) error {
+	*t = text(b)
+	if h, ok := bytes.CutPrefix(b, []byte(escaped)); ok {
+		raw, err := hex.DecodeString(string(h))
+		*t = text(raw)
+		return err
+	}
+	return nil
 }
 
 func viewOf(list []entry) view {
-	v := view{Links: map[string]string{}}
+	v := view{Links: map[text]text{}}
 	names := map[*inode]int{}
 	for _, e := range list {
 		names[e.ino]++
 	}
 	for _, e := range list {
+		name := text(e.name)
 		switch {
 		case e.ino.is(typeDir):
-			v.Dirs = append(v.Dirs, e.name)
+			v.Dirs = append(v.Dirs, name)
 		case e.ino.is(typeLink):
-			v.Links[e.name] = e.ino.target
+			v.Links[name] = text(e.ino.target)
 		default:
-			delete(v.Links, e.name)
-			v.Files = append(v.Files, e.name)
+			delete(v.Links, name)
+			v.Files = append(v.Files, name)
 			if names[e.ino] > 1 {
-				v.Hard = append(v.Hard, e.name)
+				v.Hard = append(v.Hard, name)
 			}
 		}
 	}
@@ -69,27 +99,27 @@ func (r *root) key() string {
 // add accounts for a finished segment. It refuses a file or link where an earlier segment has a directory: the
 // kernel would leave it out without a word.
 func (r *root) add(who string, v view) error {
-	for _, list := range [][]string{v.Files, slices.Sorted(maps.Keys(v.Links))} {
+	for _, list := range [][]text{v.Files, slices.Sorted(maps.Keys(v.Links))} {
 		for _, f := range list {
-			if r.dirs[f] {
-				return fmt.Errorf("%s: /%s is a directory in an earlier component: take one of the two out", who, f)
+			if r.dirs[string(f)] {
+				return fmt.Errorf("%s: %s is a directory in an earlier component: take one of the two out", who, quoted("/"+string(f)))
 			}
 		}
 	}
 	for _, d := range v.Dirs {
-		r.dirs[d] = true
-		delete(r.links, d)
+		r.dirs[string(d)] = true
+		delete(r.links, string(d))
 	}
 	for _, f := range v.Files {
-		delete(r.links, f)
-		delete(r.hard, f)
+		delete(r.links, string(f))
+		delete(r.hard, string(f))
 	}
 	for l, t := range v.Links {
-		r.links[l] = t
-		delete(r.hard, l)
+		r.links[string(l)] = string(t)
+		delete(r.hard, string(l))
 	}
 	for _, h := range v.Hard {
-		r.hard[h] = true
+		r.hard[string(h)] = true
 	}
 	return nil
 }
@@ -115,7 +145,7 @@ func (r *root) place(name string, dir bool) (string, error) {
 			continue
 		}
 		if hops++; hops > maxHops {
-			return "", fmt.Errorf("too many symbolic links in /%s", name)
+			return "", fmt.Errorf("too many symbolic links in %s", quoted("/"+name))
 		}
 		if path.IsAbs(target) {
 			cur = ""

@@ -103,7 +103,7 @@ func TestGuessedParentsKeepModes(t *testing.T) {
 
 func TestPlace(t *testing.T) {
 	r := newRoot()
-	if err := r.add("test", view{Dirs: []string{"usr", "usr/lib", "run"}, Links: map[string]string{
+	if err := r.add("test", view{Dirs: []text{"usr", "usr/lib", "run"}, Links: map[text]text{
 		"lib": "usr/lib", "var/run": "/run", "a": "b", "b": "a", "up": "../../usr", "deep": "lib/x"}}); err != nil {
 		t.Fatal(err)
 	}
