@@ -66,7 +66,7 @@ func TestBadInput(t *testing.T) {
 		}, []string{"image lkv/dhcp:1: layer 2 of 2 (sha256:", `entry "/etc/passwd": absolute name`}},
 		"missing source": {func(_ shelf, in *Input) {
 			in.YAML = append(in.YAML, Source{"b.yml", []byte("files: [{path: a, source: nowhere}]\n")})
-		}, []string{"file a: read source: open nowhere"}},
+		}, []string{"b.yml:1: file a: read source: stat nowhere"}},
 		"home": {func(_ shelf, in *Input) {
 			in.YAML = append(in.YAML, Source{"b.yml", []byte("files: [{path: a, source: ~/x}]\n")})
 		}, []string{"b.yml: file a: source ~/x: the home directory is not known"}},

@@ -183,9 +183,9 @@ func (b *builder) key() (string, error) {
 		if f.Source == "" {
 			continue
 		}
-		sum, _, err := hashFile(b.config.sources[i])
-		if err != nil && !f.Optional {
-			return "", fmt.Errorf("file %s: read source: %w", f.Path, err)
+		sum, err := b.config.sources[i].sum(f.Optional)
+		if err != nil {
+			return "", b.config.sources[i].at(f.Path, err)
 		}
 		parts = append(parts, sum)
 	}

@@ -13,7 +13,7 @@ type config struct {
 	moby.Moby
 	ids     map[string]uint32 // numeric id of each container's name
 	persist int               // how many onboot entries at the front are ours
-	sources []string          // for each of Files, where its "source:" really lies
+	sources []source          // of each of Files
 	volumes []volume
 }
 
@@ -27,7 +27,7 @@ func load(in Input) (config, error) {
 		return config{}, bad
 	}
 	var all moby.Moby
-	var sources []string
+	var sources []source
 	var vols []volume
 	for _, s := range in.YAML {
 		v, rest, err := takeVolumes(s.Data)
@@ -39,12 +39,13 @@ func load(in Input) (config, error) {
 		if err != nil {
 			return config{}, Problems{{File: s.Name, Text: err.Error()}}
 		}
-		for _, f := range m.Files {
+		line := fileLines(s.Data)
+		for i, f := range m.Files {
 			src, err := locate(f.Source, s.Name, in.Home)
 			if err != nil {
 				return config{}, Problems{{File: s.Name, Text: fmt.Sprintf("file %s: %v", f.Path, err)}}
 			}
-			sources = append(sources, src)
+			sources = append(sources, source{path: src, file: s.Name, line: line(i)})
 		}
 		if all, err = moby.AppendConfig(all, m); err != nil {
 			return config{}, Problems{{File: s.Name, Text: err.Error()}}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -31,7 +30,7 @@ func (c config) userFiles(base *root, mtime int64) ([]entry, error) {
 	for i, f := range c.Files {
 		ino, err := c.fileInode(f, c.sources[i], mtime)
 		if err != nil {
-			return nil, fmt.Errorf("file %s: %w", f.Path, err)
+			return nil, c.sources[i].at(f.Path, err)
 		}
 		if ino == nil {
 			continue
@@ -41,7 +40,7 @@ func (c config) userFiles(base *root, mtime int64) ([]entry, error) {
 			name, err = base.place(name, f.Directory)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("file %s: %w", f.Path, err)
+			return nil, c.sources[i].at(f.Path, err)
 		}
 		for _, d := range parents(name) {
 			if !base.dirs[d] && !made[d] {
@@ -73,7 +72,7 @@ func above(ino *inode, mtime int64) *inode {
 }
 
 // fileInode returns nil for an optional file that is not there.
-func (c config) fileInode(f moby.File, source string, mtime int64) (*inode, error) {
+func (c config) fileInode(f moby.File, from source, mtime int64) (*inode, error) {
 	ino := &inode{mtime: mtime}
 	var err error
 	if ino.uid, err = moby.IDNumeric(f.UID, c.ids); err != nil {
@@ -101,7 +100,7 @@ func (c config) fileInode(f moby.File, source string, mtime int64) (*inode, erro
 		return ino, nil
 	}
 	ino.mode |= typeReg
-	ino.data, err = c.contents(f, source)
+	ino.data, err = c.contents(f, from)
 	if f.Optional && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -109,16 +108,12 @@ func (c config) fileInode(f moby.File, source string, mtime int64) (*inode, erro
 	return ino, err
 }
 
-func (c config) contents(f moby.File, source string) ([]byte, error) {
+func (c config) contents(f moby.File, from source) ([]byte, error) {
 	switch {
 	case f.Contents != nil:
 		return []byte(*f.Contents), nil
-	case source != "":
-		data, err := os.ReadFile(source)
-		if err != nil {
-			return nil, fmt.Errorf("read source: %w", err)
-		}
-		return data, nil
+	case from.path != "":
+		return from.read()
 	case f.Metadata == "yaml":
 		return yaml.Marshal(c.Moby)
 	}

@@ -37,12 +37,12 @@ func (b *builder) statement(iso string, m manifest.Manifest, beside []manifest.N
 		if f.Source == "" {
 			continue
 		}
-		sum, _, err := hashFile(b.config.sources[i])
-		if os.IsNotExist(err) && f.Optional {
-			continue
-		}
+		sum, err := b.config.sources[i].sum(f.Optional)
 		if err != nil {
-			return provenance.Statement{}, fmt.Errorf("file %s: read source: %w", f.Path, err)
+			return provenance.Statement{}, b.config.sources[i].at(f.Path, err)
+		}
+		if sum == "" {
+			continue
 		}
 		p.Inputs = append(p.Inputs, provenance.File("source", filepath.Base(f.Source), sum))
 	}
