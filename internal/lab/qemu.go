@@ -36,6 +36,13 @@ type qemuMachine struct {
 // Boot starts QEMU.
 func (q QEMU) Boot(ctx context.Context, b Boot, publish func(Guest)) (Machine, error) {
 	cfg := qemu.Config{Name: b.VM, Dir: b.Dir, MemoryMiB: b.MemoryMiB, CPUs: b.CPUs, Firmware: b.Firmware, SecureBoot: b.SecureBoot, ISO: b.ISO, Guestinfo: b.Guestinfo}
+	if b.SecureBoot {
+		vars, err := varsFor(b.Dir, b.DB)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Vars = vars
+	}
 	for _, d := range b.Disks {
 		ctl := d.Controller
 		if ctl == "ide" {

@@ -1,6 +1,7 @@
 package vsphere_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,7 +90,7 @@ func TestCutKey(t *testing.T) {
 	d := locked(desired(1, r.signed("iso v1", ownKey)))
 	install := r.made(d, "InstallKey")
 	r.lab.OnCall(func(c lab.Call) lab.Fault {
-		if c.Method == "PUT" {
+		if c.Method == http.MethodPut {
 			return lab.CutUpload
 		}
 		return lab.None
