@@ -28,7 +28,7 @@ const (
 	maxUnpacked = 64 << 30  // bytes of all contents
 	maxUnasked  = 4 << 30   // bytes of contents that need no explanation by what was downloaded
 	maxRatio    = 200       // contents beyond that against the compressed layers: only zeros compress better
-	maxHeaders  = 4 << 30   // bytes of tar streams beside contents
+	maxHeaders  = 2 << 30   // bytes of tar streams beside contents
 	maxEntries  = 2 << 20   // entries of all layers, and directories nobody described
 	maxText     = 256 << 20 // bytes of paths, link targets and extended attributes
 	maxSteps    = 1 << 27   // names looked at to find and erase others, about ten seconds
