@@ -31,7 +31,7 @@ const (
 	maxHeaders  = 2 << 30   // bytes of tar streams beside contents
 	maxEntries  = 2 << 20   // entries of all layers, and directories nobody described
 	maxText     = 256 << 20 // bytes of paths, link targets and extended attributes
-	maxSteps    = 1 << 27   // names looked at to find and erase others, about ten seconds
+	maxSteps    = 1 << 25   // names looked at to find and erase others: a few seconds
 	maxWhole    = 256 << 20 // bytes of a file that is read into memory: kernel, boot loader, "source:"
 	maxWindow   = 128 << 20 // bytes zstd may look back; what zstd -22 needs and the zstd program takes unasked
 )

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"gopkg.in/yaml.v3"
 )
 
@@ -32,9 +31,19 @@ func (p Problem) String() string {
 // Problems is the error Build returns for faulty YAML: every fault at once, in file order.
 type Problems []Problem //nolint:errname // a list users see, also as a value
 
+// What is shown of one fault, bytes, and of a file that is nothing but faults.
+const (
+	longestText = 500
+	mostShown   = 100
+)
+
 func (p Problems) Error() string {
 	var lines []string
-	for _, x := range p {
+	for i, x := range p {
+		if i == mostShown {
+			lines = append(lines, fmt.Sprintf("… and %d more", len(p)-i))
+			break
+		}
 		lines = append(lines, x.String())
 	}
 	return strings.Join(lines, "\n")
@@ -85,6 +94,9 @@ type checker struct {
 
 func (c *checker) say(n *yaml.Node, format string, args ...any) {
 	p := Problem{File: c.file, Text: fmt.Sprintf(format, args...)}
+	if len(p.Text) > longestText {
+		p.Text = strings.ToValidUTF8(p.Text[:longestText], "") + "…"
+	}
 	if n != nil {
 		p.Line, p.Column = n.Line, n.Column
 	}
@@ -238,64 +250,4 @@ func (c *checker) scalar(key string, v *yaml.Node, k kind) {
 		hint = fmt.Sprintf(": put it in quotes: %q", v.Value)
 	}
 	c.say(v, "%q must be %s, not %s%s", key, kindName(k), describeNode(v), hint)
-}
-
-// kernel checks the references that are no lists.
-func (c *checker) kernel(doc *yaml.Node) {
-	if k := child(doc, "kernel"); k != nil {
-		c.reference(child(k, "image"))
-	}
-}
-
-func (c *checker) init(doc *yaml.Node) {
-	for _, e := range items(child(doc, "init")) {
-		c.reference(e)
-	}
-}
-
-// images checks what a container needs beyond types: a name that can be a directory, and an image.
-func (c *checker) images(doc *yaml.Node, section string) {
-	c.names(doc, section)
-	for _, e := range items(child(doc, section)) {
-		if e.Kind != yaml.MappingNode {
-			continue
-		}
-		if i := child(e, "image"); i != nil {
-			c.reference(i)
-		} else {
-			c.say(e, "an entry of %q has no image", section)
-		}
-	}
-}
-
-// names checks the names of a section's entries. Those of onboot and onshutdown may come twice: LinuxKit numbers
-// their directories.
-func (c *checker) names(doc *yaml.Node, section string) {
-	names := map[string]int{}
-	for _, e := range items(child(doc, section)) {
-		if e.Kind != yaml.MappingNode {
-			continue
-		}
-		n := child(e, "name")
-		switch {
-		case n == nil:
-			c.say(e, "an entry of %q has no name", section)
-		case n.Kind != yaml.ScalarNode:
-		case n.Value == "" || n.Value == "." || n.Value == ".." || strings.ContainsAny(n.Value, "/\x00"):
-			c.say(n, "name %q cannot be the name of a directory", n.Value)
-		case (section == "services" || section == volumes) && names[n.Value] != 0:
-			c.say(n, "%s %q is there twice, first in line %d", strings.TrimSuffix(section, "s"), n.Value, names[n.Value])
-		default:
-			names[n.Value] = n.Line
-		}
-	}
-}
-
-func (c *checker) reference(n *yaml.Node) {
-	if n == nil || n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		return
-	}
-	if _, err := name.ParseReference(n.Value); err != nil {
-		c.say(n, "image %q: %v", n.Value, err)
-	}
 }

@@ -20,11 +20,16 @@ func (c *checker) fileEntry(e *yaml.Node) {
 	if p == nil {
 		c.say(e, `an entry of "files" has no path`)
 	} else if _, err := filePath(p.Value); err != nil {
-		c.say(p, "path %q: %v", p.Value, err)
+		c.say(p, "path %s: %v", quoted(p.Value), err)
 	}
 	if m := child(e, "mode"); m != nil && m.ShortTag() == "!!str" {
 		if n, err := strconv.ParseUint(m.Value, 8, 32); err != nil || n > permMask {
 			c.say(m, "mode %q is no octal number like \"0644\"", m.Value)
+		}
+	}
+	if t := child(e, "symlink"); t != nil && t.Value != "" {
+		if err := checkTarget(t.Value); err != nil {
+			c.say(t, "symlink: %v", err)
 		}
 	}
 	c.fileKind(e)

@@ -16,8 +16,12 @@ import (
 // filePath checks a path of the YAML's files section and makes it relative to the root.
 func filePath(p string) (string, error) {
 	name, err := cleanName(strings.TrimPrefix(p, "/"))
-	if err == nil && name == "" {
+	switch {
+	case err != nil:
+	case name == "":
 		err = errors.New("it names no file")
+	case name == trailer:
+		err = errors.New("that name ends a cpio archive")
 	}
 	return name, err
 }

@@ -164,6 +164,9 @@ func cleanName(name string) (string, error) {
 	if strings.HasPrefix(name, "/") {
 		return "", errors.New("absolute name")
 	}
+	if len(name) > maxPath {
+		return "", fmt.Errorf("path of %d bytes: Linux takes at most %d", len(name), maxPath)
+	}
 	for _, c := range strings.Split(name, "/") {
 		if c == ".." {
 			return "", errors.New(`name with ".."`)

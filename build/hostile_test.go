@@ -116,7 +116,7 @@ func hostileLayers(t testing.TB) map[string]struct {
 		"root is a link":        {tarOf(t, f(".->/etc")...), "the root is no directory"},
 		"end of the archive":    {tarOf(t, f("l->/", "l/TRAILER!!!=x")...), "ends a cpio archive"},
 		"long name":             {tarOf(t, f("d/"+strings.Repeat("n", 256)+"=x")...), "name of 256 bytes: Linux takes at most 255"},
-		"name of a megabyte":    {tarOf(t, f(strings.Repeat("n", 1<<20-100)+"=x")...), "… (1048476 bytes): name of"},
+		"name of a megabyte":    {tarOf(t, f(strings.Repeat("n", 1<<20-100)+"=x")...), "… (1048476 bytes): path of"},
 		"long path":             {tarOf(t, f(strings.Repeat("d/", 3000)+"x=1")...), "Linux takes at most 4095"},
 		"long path by links":    {tarOf(t, f(deep, "l->"+deep, "l/"+deep)...), "Linux takes at most 4095"},
 		"major":                 {headers(t, tar.Header{Name: "d", Typeflag: tar.TypeChar, Devmajor: 4096}), "device 4096:0: Linux knows"},

@@ -14,14 +14,20 @@ import (
 // view is what a segment leaves in the root file system, as far as later segments that share it must know: the
 // kernel's unpacker replaces and follows names in ways no tar layer means.
 type view struct {
-	Dirs  []text        `json:"dirs"`
-	Files []text        `json:"files"` // everything that is neither directory nor symbolic link
-	Links map[text]text `json:"links"` // symbolic link -> target
-	Hard  []text        `json:"hard"`  // files with several names
+	Dirs  []text    `json:"dirs"`
+	Files []text    `json:"files"` // everything that is neither directory nor symbolic link
+	Links []symlink `json:"links"` // by name
+	Hard  []text    `json:"hard"`  // files with several names
+}
+
+type symlink struct {
+	Name   text `json:"n"`
+	Target text `json:"t"`
 }
 
 // text is a name or link target as it stands in JSON, which has no place for the bytes Linux allows in them that are
-// no UTF-8: it would replace them, and two names could become one.
+// no UTF-8: it would replace them, and two names could become one. It is not for the keys of maps, which encoding/json
+// takes as they are.
 type text string
 
 // escaped begins the JSON of what had to be encoded; no name has a zero byte.
@@ -29,7 +35,7 @@ const escaped = "\x00"
 
 // MarshalText keeps UTF-8 as it is and encodes everything else. It never fails.
 func (t text) MarshalText() ([]byte, error) {
-	if utf8.ValidString(string(t)) {
+	if utf8.ValidString(string(t)) && !strings.HasPrefix(string(t), escaped) {
 		return []byte(t), nil
 	}
 	return []byte(escaped + hex.EncodeToString([]byte(t))), nil
@@ -47,7 +53,8 @@ func (t *text) UnmarshalText(b []byte) error {
 }
 
 func viewOf(list []entry) view {
-	v := view{Links: map[text]text{}}
+	var v view
+	links := map[text]text{}
 	names := map[*inode]int{}
 	for _, e := range list {
 		names[e.ino]++
@@ -58,14 +65,17 @@ func viewOf(list []entry) view {
 		case e.ino.is(typeDir):
 			v.Dirs = append(v.Dirs, name)
 		case e.ino.is(typeLink):
-			v.Links[name] = text(e.ino.target)
+			links[name] = text(e.ino.target)
 		default:
-			delete(v.Links, name)
+			delete(links, name)
 			v.Files = append(v.Files, name)
 			if names[e.ino] > 1 {
 				v.Hard = append(v.Hard, name)
 			}
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(links)) {
+		v.Links = append(v.Links, symlink{name, links[name]})
 	}
 	return v
 }
@@ -99,11 +109,13 @@ func (r *root) key() string {
 // add accounts for a finished segment. It refuses a file or link where an earlier segment has a directory: the
 // kernel would leave it out without a word.
 func (r *root) add(who string, v view) error {
-	for _, list := range [][]text{v.Files, slices.Sorted(maps.Keys(v.Links))} {
-		for _, f := range list {
-			if r.dirs[string(f)] {
-				return fmt.Errorf("%s: %s is a directory in an earlier component: take one of the two out", who, quoted("/"+string(f)))
-			}
+	names := slices.Clone(v.Files)
+	for _, l := range v.Links {
+		names = append(names, l.Name)
+	}
+	for _, f := range names {
+		if r.dirs[string(f)] {
+			return fmt.Errorf("%s: %s is a directory in an earlier component: take one of the two out", who, quoted("/"+string(f)))
 		}
 	}
 	for _, d := range v.Dirs {
@@ -114,9 +126,9 @@ func (r *root) add(who string, v view) error {
 		delete(r.links, string(f))
 		delete(r.hard, string(f))
 	}
-	for l, t := range v.Links {
-		r.links[string(l)] = string(t)
-		delete(r.hard, string(l))
+	for _, l := range v.Links {
+		r.links[string(l.Name)] = string(l.Target)
+		delete(r.hard, string(l.Name))
 	}
 	for _, h := range v.Hard {
 		r.hard[string(h)] = true

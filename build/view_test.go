@@ -103,8 +103,8 @@ func TestGuessedParentsKeepModes(t *testing.T) {
 
 func TestPlace(t *testing.T) {
 	r := newRoot()
-	if err := r.add("test", view{Dirs: []text{"usr", "usr/lib", "run"}, Links: map[text]text{
-		"lib": "usr/lib", "var/run": "/run", "a": "b", "b": "a", "up": "../../usr", "deep": "lib/x"}}); err != nil {
+	if err := r.add("test", view{Dirs: []text{"usr", "usr/lib", "run"}, Links: []symlink{
+		{"lib", "usr/lib"}, {"var/run", "/run"}, {"a", "b"}, {"b", "a"}, {"up", "../../usr"}, {"deep", "lib/x"}}}); err != nil {
 		t.Fatal(err)
 	}
 	for in, want := range map[string]string{"lib/x": "usr/lib/x", "var/run/x": "run/x", "up/x": "usr/x", "plain/x": "plain/x", "deep/y": "usr/lib/x/y"} {
