@@ -7,7 +7,7 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 E2E     := LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) test -count=1 -tags e2e -v
 
-.PHONY: help demo test unit boot-test demo-test race bench fuzz lint build components docker deps clean generate
+.PHONY: help demo test unit boot-test demo-test conformance race bench fuzz lint build components docker deps clean generate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -15,22 +15,26 @@ help: ## this list
 demo: deps build components ## the whole product once: ISO, lab, push, fleet, roll, data kept
 	@LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) run -tags e2e ./e2e/demo
 
-test: deps unit build components boot-test demo-test ## everything: fast tests, boots in QEMU, the demo's assertions
+test: deps unit build components conformance boot-test demo-test ## everything: fast tests, LinuxKit's builder as oracle, boots in QEMU, the demo
 
 unit: ## fast tests only
 	$(GO) vet ./... && $(GO) vet -tags e2e ./e2e/...
 	$(GO) test ./...
 
-boot-test: build components ## real ISOs in QEMU: both firmwares, power cut, ISO swap, foreign disk, no disk, little memory
+boot-test: build components ## real ISOs in QEMU: firmwares, Secure Boot, media, power cut, ISO swap, foreign disk, no disk, little memory
 	$(E2E) -timeout 30m ./e2e
 
 demo-test: build components ## the demo's assertions
 	$(E2E) -timeout 30m ./e2e/demo
 
+conformance: build components ## the same root file system as LinuxKit's own builder makes, entry by entry
+	cd e2e/conformance && LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) test -count=1 ./...
+
 race: ## unit tests under the race detector
 	$(GO) test -race ./specs/... ./images/... ./build/... ./push/... ./reconcile/... ./internal/... ./cmd/...
 
-bench: ## benchmarks; report ratios from one run
+bench: build components ## lkv build against LinuxKit's own builder in one run, then the packages' benchmarks
+	cd e2e/conformance && LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) run ./bench -example $(CURDIR)/specs/examples/docker-host
 	$(GO) test -run '^$$' -bench . -benchmem ./build/... ./images/... ./push/... ./reconcile/...
 
 fuzz: ## every fuzz target for ten seconds

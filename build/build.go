@@ -128,7 +128,7 @@ func (b *builder) find(ctx context.Context, ref string) (resolved, error) {
 		return resolved{}, fmt.Errorf("image %s: read config: %w", ref, err)
 	}
 	if cf.Architecture != "" && cf.Architecture != b.Arch {
-		return resolved{}, fmt.Errorf("image %s: it is for %s, the ISO for %s", ref, cf.Architecture, b.Arch)
+		return resolved{}, fmt.Errorf("image %s: it is for %s, the ISO for %s", ref, quoted(cf.Architecture), b.Arch)
 	}
 	return resolved{ref: ref, img: img, digest: digest, config: *cf}, nil
 }
@@ -175,7 +175,7 @@ func (b *builder) key() (string, error) {
 		return "", fmt.Errorf("identify build: %w", err)
 	}
 	parts := []string{writer, codec, program(), b.Name, b.Arch, b.Compress, b.epoch().Format(time.RFC3339), string(yaml),
-		string(blocks), strings.Join(b.Boot, ","), b.Rootfs, strings.Join(b.Also, ","), b.EFI, string(b.SecureBoot.Certificate())}
+		string(blocks), strings.Join(b.Boot, ","), b.Rootfs, strings.Join(b.Also, ","), b.EFI, string(b.SecureBoot.Certificate()), fmt.Sprint(b.config.volumes)}
 	for _, ref := range b.config.references(b.BootImage) {
 		parts = append(parts, ref, b.images[ref].digest.String())
 	}

@@ -9,11 +9,13 @@ import (
 	"strings"
 )
 
-// Names of the kernel component's files beside its segment.
+// Names of files that lie beside a segment.
 const (
 	kernelExtra = "kernel"
 	ucodeExtra  = "ucode"
 	apkExtra    = "apk"
+	passwdExtra = "passwd"
+	groupExtra  = "group"
 )
 
 // bootMagic marks the header of an x86 kernel at offset 0x202 (Documentation/arch/x86/boot.rst).
@@ -37,8 +39,12 @@ func (r resolved) container(place string, clamp int64) func(context.Context, *sp
 		if err := t.standard(""); err != nil {
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
+		extra, err := t.lift(sp, map[string]string{passwdExtra: passwdFile, groupExtra: groupFile})
+		if err != nil {
+			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
+		}
 		list := append(dirEntries(parents(place), t.mtime), t.entries(place)...)
-		return content{entries: list, clamp: clamp, image: r.digest.String(), bill: t.bill(sp)}, nil
+		return content{entries: list, clamp: clamp, extra: extra, image: r.digest.String(), bill: t.bill(sp)}, nil
 	}
 }
 
@@ -52,7 +58,7 @@ func (r resolved) initImage(base *root, clamp int64) func(context.Context, *spil
 		if err := t.standard(resolvLink); err != nil {
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
-		extra, err := apk(t, sp)
+		extra, err := t.lift(sp, map[string]string{apkExtra: apkDB})
 		if err != nil {
 			return content{}, fmt.Errorf("image %s: %w", r.ref, err)
 		}
@@ -64,17 +70,23 @@ func (r resolved) initImage(base *root, clamp int64) func(context.Context, *spil
 	}
 }
 
-func apk(t *tree, sp *spill) (map[string][]byte, error) {
-	n, err := t.find(apkDB)
-	if err != nil || n == nil || !n.ino.is(typeReg) {
-		return nil, err
+// lift returns those of the named files that are there.
+func (t *tree) lift(sp *spill, names map[string]string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, key := range sortedKeys(names) {
+		n, err := t.find(names[key])
+		if err != nil || n == nil || !n.ino.is(typeReg) || n.ino.size > maxLifted {
+			continue // an odd one is of no use, and its image may well be
+		}
+		if out[key], err = sp.all(n.ino); err != nil {
+			return nil, err
+		}
 	}
-	data, err := sp.all(n.ino)
-	if err != nil {
-		return nil, err
-	}
-	return map[string][]byte{apkExtra: data}, nil
+	return out, nil
 }
+
+// maxLifted bounds the text files that are lifted; a large Alpine has a package list of 2 MB.
+const maxLifted = 64 << 20
 
 // kernelFiles says which files of the kernel image are what.
 type kernelFiles struct{ binary, tar, ucode string }

@@ -1,11 +1,13 @@
 package build
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 
 	"github.com/klauspost/compress/zstd"
@@ -16,8 +18,8 @@ import (
 // one stream and let every core work.
 const frameSize = 4 << 20
 
-// bigFile is the size from which a file gets a frame of its own that goes straight to the segment, so that memory
-// does not grow with it.
+// bigFile is the size from which a file gets a frame of its own that waits for its turn on disk, so that memory does
+// not grow with it.
 const bigFile = 4 << 20
 
 // window is how far back the compressor looks for repetitions. It is also what encoder and kernel keep in memory,
@@ -35,12 +37,13 @@ var levels = map[string]zstd.EncoderLevel{
 type compressor struct {
 	level    zstd.EncoderLevel
 	encoders chan *zstd.Encoder // one a core, shared by all segments: memory does not grow with their number
-	slots    chan struct{}      // frames in memory, over all segments
+	slots    chan struct{}      // frames in memory or on their way there, over all segments
+	dir      string             // for frames that wait on disk
 }
 
-func newCompressor(level zstd.EncoderLevel) (*compressor, error) {
+func newCompressor(level zstd.EncoderLevel, dir string) (*compressor, error) {
 	n := runtime.GOMAXPROCS(0)
-	c := &compressor{level: level, encoders: make(chan *zstd.Encoder, n), slots: make(chan struct{}, 2*n)}
+	c := &compressor{dir: dir, level: level, encoders: make(chan *zstd.Encoder, n), slots: make(chan struct{}, 2*n)}
 	for range n {
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
 		if err != nil {
@@ -96,25 +99,29 @@ type archive struct {
 func (c *compressor) compress(ctx context.Context, w io.Writer, a archive) error {
 	g, ctx := errgroup.WithContext(ctx)
 	frames := cut(a.records)
-	order := make(chan chan []byte, len(frames))
+	order := make(chan chan packed, len(frames))
 	g.Go(func() error {
 		defer close(order)
 		for i, f := range frames {
-			done := make(chan []byte, 1)
-			if !f.big() {
-				select {
-				case c.slots <- struct{}{}:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-				g.Go(func() error { return c.small(ctx, a, f, tail(a, i, len(frames)), done) })
+			select {
+			case c.slots <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
 			}
+			done := make(chan packed, 1)
+			g.Go(func() error { return c.pack(ctx, a, f, tail(a, i, len(frames)), done) })
 			order <- done
 		}
 		return nil
 	})
-	g.Go(func() error { return c.collect(ctx, w, a, frames, order) })
+	g.Go(func() error { return c.collect(ctx, w, order) })
 	return g.Wait()
+}
+
+// packed is a finished frame: in memory, or in a file without a name when it may be large.
+type packed struct {
+	data []byte
+	file *os.File
 }
 
 // tail is what the frame carries after its records: the archive's end in the last one.
@@ -125,14 +132,25 @@ func tail(a archive, i, n int) []byte {
 	return nil
 }
 
-// small compresses one frame in memory. The slot is given back by collect.
-func (c *compressor) small(ctx context.Context, a archive, f frame, end []byte, done chan<- []byte) error {
-	var out bytes.Buffer
-	if err := c.frame(ctx, &out, a, f, end); err != nil {
+// pack compresses one frame. The slot is given back by collect.
+func (c *compressor) pack(ctx context.Context, a archive, f frame, end []byte, done chan<- packed) error {
+	if !f.big() {
+		var out bytes.Buffer
+		err := c.frame(ctx, &out, a, f, end)
+		done <- packed{data: out.Bytes()}
 		return err
 	}
-	done <- out.Bytes()
-	return nil
+	file, err := nameless(c.dir)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(file, 1<<18)
+	err = errors.Join(c.frame(ctx, w, a, f, end), w.Flush())
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	done <- packed{file: file}
+	return err
 }
 
 // frame compresses one frame to w.
@@ -152,22 +170,13 @@ func (c *compressor) frame(ctx context.Context, w io.Writer, a archive, f frame,
 	return nil
 }
 
-// collect writes the frames in order and compresses the big ones on the way.
-func (c *compressor) collect(ctx context.Context, w io.Writer, a archive, frames []frame, order <-chan chan []byte) error {
-	i := 0
+// collect writes the frames in order.
+func (c *compressor) collect(ctx context.Context, w io.Writer, order <-chan chan packed) error {
 	for done := range order {
-		f := frames[i]
-		i++
-		if f.big() {
-			if err := c.frame(ctx, w, a, f, tail(a, i-1, len(frames))); err != nil {
-				return err
-			}
-			continue
-		}
 		select {
-		case b := <-done:
+		case p := <-done:
 			<-c.slots
-			if _, err := w.Write(b); err != nil {
+			if err := p.writeTo(w); err != nil {
 				return fmt.Errorf("write segment: %w", err)
 			}
 		case <-ctx.Done():
@@ -175,6 +184,15 @@ func (c *compressor) collect(ctx context.Context, w io.Writer, a archive, frames
 		}
 	}
 	return nil
+}
+
+func (p packed) writeTo(w io.Writer) error {
+	if p.file == nil {
+		_, err := w.Write(p.data)
+		return err
+	}
+	_, err := io.Copy(w, p.file)
+	return errors.Join(err, p.file.Close())
 }
 
 // stopper ends a copy when its context is done.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/lkv-io/lkv/build/early"
 	"github.com/lkv-io/lkv/internal/report"
-	"golang.org/x/sync/errgroup"
 )
 
 // bootPaths are where the files of the boot image lie, by the names they are cached under.
@@ -50,21 +49,20 @@ func (b *builder) segments(ctx context.Context) error {
 	}
 	var shared []segment
 	owned := make([]segment, len(b.bundles))
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		shared, err = b.sharedRoot(gctx)
+	tasks := []task{{b.sharedSize(), func(ctx context.Context) (err error) {
+		shared, err = b.sharedRoot(ctx)
 		return err
-	})
+	}}}
 	for i, x := range b.bundles {
 		if !x.owner {
 			continue
 		}
-		g.Go(func() (err error) {
-			owned[i], err = b.container(gctx, x)
+		tasks = append(tasks, task{x.image.size(), func(ctx context.Context) (err error) {
+			owned[i], err = b.container(ctx, x)
 			return err
-		})
+		}})
 	}
-	if err := g.Wait(); err != nil {
+	if err := runTasks(ctx, tasks); err != nil {
 		return err
 	}
 	b.parts = shared
@@ -168,9 +166,12 @@ func (b *builder) container(ctx context.Context, x bundle) (segment, error) {
 func (b *builder) generated(ctx context.Context) error {
 	mtime := b.epoch().Unix()
 	lists := make([][]entry, len(b.bundles))
-	for i, x := range b.bundles {
-		var err error
-		if lists[i], err = x.entries(mtime); err != nil {
+	for i := range b.bundles {
+		err := b.nameUser(&b.bundles[i])
+		if err == nil {
+			lists[i], err = b.bundles[i].entries(mtime)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -190,6 +191,29 @@ func (b *builder) generated(ctx context.Context) error {
 		return err
 	}
 	return b.last(ctx, mtime)
+}
+
+// nameUser looks a USER up that is a name, in the image's own files.
+func (b *builder) nameUser(x *bundle) error {
+	if x.user == "" || numericUser(x.user) {
+		return nil
+	}
+	var files [2][]byte
+	for _, s := range b.parts {
+		for i, name := range []string{passwdExtra, groupExtra} {
+			if s.Image != x.image.digest.String() || files[i] != nil {
+				continue
+			}
+			var err error
+			if files[i], err = b.store.extra(s, name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := x.runAs(files[0], files[1]); err != nil {
+		return fmt.Errorf("%s %s: image %s: %w", x.section, x.Name, x.image.ref, err)
+	}
+	return nil
 }
 
 // made stores entries that are known already, under a key of what they are.

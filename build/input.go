@@ -3,8 +3,8 @@
 // independently compressed pieces, one per component and each cached by what it is made from, and build/iso puts
 // it beside the kernel. The same input gives the same bytes on every machine.
 //
-// Not supported: LinuxKit's volumes, file capabilities and other extended attributes (an initrd has none; Build
-// warns), files of 4 GiB and more.
+// Not supported: in an initrd file capabilities and other extended attributes (it has none; Build warns) and files of
+// 4 GiB and more; volumes of format "oci".
 package build
 
 import (

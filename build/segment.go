@@ -24,7 +24,7 @@ import (
 // writer is the version of everything that turns entries into bytes: raise it when a change here changes
 // segments. codec is the compressor's; a test keeps it equal to go.mod. Both are part of every cache key.
 const (
-	writer = "lkv-segment-2"
+	writer = "lkv-segment-3"
 	codec  = "klauspost-zstd-v1.19.2"
 )
 
@@ -67,7 +67,7 @@ type store struct {
 }
 
 func openStore(dir string, level zstd.EncoderLevel) (*store, error) {
-	c, err := newCompressor(level)
+	c, err := newCompressor(level, filepath.Join(dir, "tmp"))
 	if err != nil {
 		return nil, err
 	}

@@ -19,15 +19,24 @@ type spill struct {
 }
 
 func newSpill(dir string, f format) (*spill, error) {
-	tmp, err := os.CreateTemp(dir, "spill-*")
+	tmp, err := nameless(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(tmp, 1<<18), limit: maxUnpacked}, nil
+}
+
+// nameless makes a temporary file that is gone when it is closed, or when this program ends.
+func nameless(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "spill-*")
 	if err != nil {
 		return nil, fmt.Errorf("make temporary file: %w", err)
 	}
-	if err := os.Remove(tmp.Name()); err != nil {
-		_ = tmp.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
 		return nil, fmt.Errorf("unlink temporary file: %w", err)
 	}
-	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(tmp, 1<<18), limit: maxUnpacked}, nil
+	return f, nil
 }
 
 // take appends a file's content after looking at the size it announces: nobody waits for what is refused anyway.

@@ -1,10 +1,12 @@
 package build
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/linuxkit/linuxkit/src/cmd/linuxkit/moby"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -116,5 +118,28 @@ func TestImageUserReachesTheContainer(t *testing.T) {
 	b, err := c.bundle(e, resolved{ref: e.Image.Image, img: img, config: *cf})
 	if err != nil || b.oci.Process.User.UID != 1000 || b.oci.Process.User.GID != 1001 {
 		t.Errorf("%+v, %v", b.oci.Process.User, err)
+	}
+}
+
+// TestUserByName: a name is looked up in the image's own files, also when they come from the cache.
+func TestUserByName(t *testing.T) {
+	s := aShelf(t)
+	s["ghcr.io/x/app:1"] = imageOf(t, func(c *v1.ConfigFile) { c.Config.Cmd, c.Config.User = []string{"/app"}, "nginx" },
+		[]file{{name: "app", body: "app", mode: 0o755}, {name: "etc/passwd", body: somePasswd}, {name: "etc/group", body: someGroup}})
+	in := smallInput(t, s)
+	for range 2 {
+		in.Out = t.TempDir()
+		config := bodies(readNewc(t, inflate(t, initrdOf(t, mustBuild(t, in).ISO))))["containers/services/app/config.json"]
+		var spec specs.Spec
+		if err := json.Unmarshal([]byte(config), &spec); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(specs.User{UID: 101, GID: 102, AdditionalGids: []uint32{4, 300}}, spec.Process.User); d != "" {
+			t.Error(d)
+		}
+	}
+	s["ghcr.io/x/app:1"] = imageOf(t, func(c *v1.ConfigFile) { c.Config.Cmd, c.Config.User = []string{"/app"}, "nobody" }, []file{{name: "app", body: "app"}})
+	if _, err := Build(t.Context(), in); err == nil || !strings.Contains(err.Error(), "services app: image ghcr.io/x/app:1: the image's USER \"nobody\"") {
+		t.Error(err)
 	}
 }

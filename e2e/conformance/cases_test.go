@@ -115,6 +115,11 @@ var cases = []struct {
 		img := imageOf(t, v1.Config{Cmd: []string{"/app"}, User: "1000:1001"}, files("app"))
 		return job{images: map[string]v1.Image{"t/user:1": img}, yaml: []string{base + "services:\n- {name: user, image: t/user:1}\n- {name: own, image: t/user:1, uid: 5}\n"}}
 	}},
+	{"image USER by name", func(t testing.TB) job {
+		img := imageOf(t, v1.Config{Cmd: []string{"/bin/sh"}, User: "web"}, append(files("bin/sh"),
+			ent{name: "etc/passwd", body: "root:x:0:0::/:\nweb:x:33:34::/:\n"}, ent{name: "etc/group", body: "web:x:34:\ntty:x:5:web\n"}))
+		return job{images: map[string]v1.Image{"t/named:1": img}, yaml: []string{base + "services:\n- {name: named, image: t/named:1}\n"}}
+	}},
 	{"files", func(t testing.TB) job {
 		return job{images: map[string]v1.Image{}, yaml: []string{base + `services:
 - {name: app, image: t/filesapp:1}

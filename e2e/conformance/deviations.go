@@ -42,7 +42,7 @@ var Deviations = []Deviation{
 		"LinuxKit compares references, lkv images. The second container's overlay uses the first one's files.", "LinuxKit moby/build/image.go", sameDigest},
 	{"apk-blank-lines", "The joined Alpine package list has no double blank lines.",
 		"Same packages; a blank line ends an entry, more mean nothing.", "LinuxKit moby/apk_tarwriter.go", apkBlankLines},
-	{"image-user", "A container runs as its image's USER (`uid:gid`) unless YAML or label say otherwise.",
+	{"image-user", "A container runs as its image's USER unless YAML or label say otherwise.",
 		"LinuxKit ignores USER, so a container built to run without privileges runs as root.", "OCI image specification, config.md, User", imageUser},
 	{"persist-ids", "A persist block does not shift the numbers of named users.",
 		"LinuxKit numbers containers in order, so a new onboot step changes who owns the files on existing disks.", "docs/guest.md", persistIDs},
