@@ -83,7 +83,7 @@ func TestCanonical(t *testing.T) {
 			t.Errorf("Canonical(%q) = %q, %v: not stable", got, again, err)
 		}
 	}
-	for _, in := range []string{"", "A/B", "x:y:z", "x@sha256:12", "a b"} {
+	for _, in := range []string{"ghcr.io/good/../evil/x:1", "../../x", "", "A/B", "x:y:z", "x@sha256:12", "a b"} {
 		if got, err := Canonical(in); err == nil {
 			t.Errorf("Canonical(%q) = %q, want an error", in, got)
 		}

@@ -1,7 +1,9 @@
 package images
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -27,6 +29,9 @@ func local(canonical string) bool { return strings.HasPrefix(canonical, localPre
 
 func parse(ref string, opts ...name.Option) (name.Reference, error) {
 	r, err := name.ParseReference(ref, opts...)
+	if err == nil && slices.Contains(strings.Split(ref, "/"), "..") { // a registry or proxy might follow it past a policy
+		err = errors.New(`a repository has no ".."`)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("parse image reference %q: %w", ref, err)
 	}
