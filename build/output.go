@@ -22,7 +22,7 @@ func (b *builder) write(ctx context.Context, key string) (Result, error) {
 	if err := os.MkdirAll(b.Out, 0o755); err != nil {
 		return Result{}, fmt.Errorf("make output directory: %w", err)
 	}
-	tmp, err := os.CreateTemp(b.Out, ".lkv-*.iso")
+	tmp, err := startISO(b.Out)
 	if err != nil {
 		return Result{}, fmt.Errorf("write ISO: %w", err)
 	}

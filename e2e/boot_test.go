@@ -63,8 +63,8 @@ func build(t *testing.T, version string) image {
 	return buildRoot(t, version, "initrd")
 }
 
-// buildRoot does the same with the root file system of that kind.
-func buildRoot(t *testing.T, version, rootfs string) image {
+// buildRoot does the same with the root file system of that kind and further flags.
+func buildRoot(t *testing.T, version, rootfs string, flags ...string) image {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"boot.yml", "boot.hcl"} {
@@ -81,7 +81,7 @@ func buildRoot(t *testing.T, version, rootfs string) image {
 	var res struct {
 		Images []struct{ ISO, Manifest string }
 	}
-	if err := json.Unmarshal(lkv(t, dir, "-f", "boot.hcl", "build", "--offline", "--json"), &res); err != nil || len(res.Images) != 1 {
+	if err := json.Unmarshal(lkv(t, dir, append([]string{"-f", "boot.hcl", "build", "--offline", "--json"}, flags...)...), &res); err != nil || len(res.Images) != 1 {
 		t.Fatalf("build --json: %v, %d images", err, len(res.Images))
 	}
 	abs := func(p string) string {
