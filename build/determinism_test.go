@@ -3,11 +3,13 @@ package build
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,7 +41,22 @@ func bigShelf(t testing.TB) shelf {
 	return s
 }
 
-const hashEnv = "LKV_TEST_BUILD_HASH"
+const (
+	hashEnv = "LKV_TEST_BUILD_HASH"
+	rootEnv = "LKV_TEST_BUILD_ROOT"
+)
+
+func determined(t *testing.T, rootfs string) Input {
+	t.Helper()
+	s := bigShelf(t)
+	for _, ref := range []string{"lkv/kernel:1", "lkv/boot:1"} {
+		s[ref] = rootShelf(t)[ref]
+	}
+	in := smallInput(t, s)
+	in.Rootfs, in.Also = rootfs, []string{alsoPair}
+	in.Persist = []Persist{{Mount: "/var/lib/docker", Label: "docker"}}
+	return in
+}
 
 // TestBuildElsewhere is no test of its own: TestDeterministic runs it in another process.
 func TestBuildElsewhere(t *testing.T) {
@@ -47,45 +64,86 @@ func TestBuildElsewhere(t *testing.T) {
 	if out == "" {
 		return // only of use to TestDeterministic
 	}
-	in := smallInput(t, bigShelf(t))
-	in.Persist = []Persist{{Mount: "/var/lib/docker", Label: "docker"}}
-	if err := os.WriteFile(out, []byte(mustBuild(t, in).Manifest.ISO.SHA256), 0o644); err != nil {
+	in := determined(t, os.Getenv(rootEnv))
+	for i := range 40 { // names that make a directory list the cache's in another order
+		junk := filepath.Join(in.Cache, "segments", fmt.Sprintf("%064x.json", i*7919))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(junk), 0o755), os.WriteFile(junk, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b bytes.Buffer
+	if err := mustBuild(t, in).Manifest.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(out, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestDeterministic builds with one core and with several, in another time zone, locale, directory and with
-// another umask, with a cold and a warm cache: always the same bytes.
+// TestDeterministic builds with one core and with several, in another time zone, locale and directory, as another user,
+// with another umask and another order of names in directories, with a cold and a warm cache: always the same bytes.
 func TestDeterministic(t *testing.T) {
-	in := smallInput(t, bigShelf(t))
-	in.Persist = []Persist{{Mount: "/var/lib/docker", Label: "docker"}}
+	for _, rootfs := range []string{rootInitrd, rootSquashfs} {
+		t.Run(rootfs, func(t *testing.T) { deterministic(t, rootfs) })
+	}
+}
+
+func deterministic(t *testing.T, rootfs string) {
+	in := determined(t, rootfs)
 	first := mustBuild(t, in)
 	in.Out = t.TempDir()
 	warm := mustBuild(t, in)
 	if d := cmp.Diff(first.Manifest, warm.Manifest); d != "" || warm.Cached {
 		t.Errorf("warm cache differs (cached %v):\n%s", warm.Cached, d)
 	}
+	var want bytes.Buffer
+	if err := first.Manifest.Write(&want); err != nil {
+		t.Fatal(err)
+	}
 	for _, env := range [][]string{{"GOMAXPROCS=1", "TZ=Asia/Kathmandu"}, {"GOMAXPROCS=7", "LC_ALL=tr_TR.UTF-8", "TZ=America/Caracas"}} {
-		sum := filepath.Join(t.TempDir(), "sum")
-		cmd := exec.Command("/bin/sh", "-c", `umask 077; exec "$0" -test.run='^TestBuildElsewhere$'`, os.Args[0])
-		cmd.Dir = t.TempDir()
-		cmd.Env = append(os.Environ(), append(env, hashEnv+"="+sum)...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
+		env = append(env, rootEnv+"="+rootfs)
+		if d := cmp.Diff(want.String(), buildElsewhere(t, env)); d != "" {
+			t.Errorf("%v: %s", env, d)
 		}
-		got, err := os.ReadFile(sum)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(got) != first.Manifest.ISO.SHA256 {
-			t.Errorf("%v: sha256 %s, want %s", env, got, first.Manifest.ISO.SHA256)
-		}
+	}
+	if rootfs != rootInitrd {
+		return
 	}
 	list := readNewc(t, inflate(t, initrdOf(t, first.ISO)))
 	parentsFirst(t, list)
 	if got := bodies(list)["containers/services/app/lower/app"]; len(got) != 17<<20 {
 		t.Errorf("the streamed file has %d bytes", len(got))
 	}
+}
+
+// buildElsewhere runs TestBuildElsewhere in another directory, as nobody when this is root, and returns its manifest.
+func buildElsewhere(t *testing.T, env []string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "elsewhere-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	program := filepath.Join(dir, "program")
+	out := filepath.Join(dir, "manifest")
+	cmd := exec.Command("/bin/sh", "-c", `umask 077; exec "$0" -test.run='^TestBuildElsewhere$'`, program)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), append(env, hashEnv+"="+out, "TMPDIR="+dir, "HOME="+dir)...)
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	data, err := os.ReadFile(os.Args[0])
+	if err := errors.Join(err, os.WriteFile(program, data, 0o755), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // segmentEvents builds and returns which segments were made and which came from the cache.
