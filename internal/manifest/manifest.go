@@ -104,21 +104,6 @@ type Segment struct {
 	Entries  int    `json:"entries"`
 }
 
-// Read decodes one manifest. It refuses a format newer than Format and a manifest without a digest.
-func Read(r io.Reader) (Manifest, error) {
-	var m Manifest
-	if err := json.NewDecoder(r).Decode(&m); err != nil {
-		return Manifest{}, fmt.Errorf("read manifest: %w", err)
-	}
-	if m.Format < 1 || m.Format > Format {
-		return Manifest{}, fmt.Errorf("read manifest: format %d, this lkv knows %d: use a newer lkv or build the image again", m.Format, Format)
-	}
-	if m.ISO.SHA256 == "" || m.ID == "" {
-		return Manifest{}, fmt.Errorf("read manifest: no ISO digest or image ID: build the image again")
-	}
-	return m, nil
-}
-
 // Write encodes m as indented JSON with a final newline; equal manifests give equal bytes.
 func (m Manifest) Write(w io.Writer) error {
 	enc := json.NewEncoder(w)
