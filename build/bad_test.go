@@ -60,7 +60,7 @@ func TestBadInput(t *testing.T) {
 			[]string{"onboot dhcp: image lkv/dhcp:1 has no command"}},
 		"other machine": {func(s shelf, _ *Input) {
 			s["lkv/dhcp:1"] = imageOf(t, func(c *v1.ConfigFile) { c.Architecture = "arm64" }, []file{{name: "a"}})
-		}, []string{"image lkv/dhcp:1: it is for arm64, the ISO for amd64"}},
+		}, []string{`image lkv/dhcp:1: it is for "arm64", the ISO for amd64`}},
 		"bad name in a layer": {func(s shelf, _ *Input) {
 			s["lkv/dhcp:1"] = imageOf(t, entrypoint("/a"), []file{{name: "a"}}, []file{{name: "/etc/passwd"}})
 		}, []string{"image lkv/dhcp:1: layer 2 of 2 (sha256:", `entry "/etc/passwd": absolute name`}},
