@@ -19,7 +19,7 @@ const (
 	maxMinor  = 1<<20 - 1
 	maxOwner  = 1<<32 - 2 // -1 tells chown(2) to change nothing
 	maxOwners = 1<<16 - 1 // different ones in a squashfs
-	maxXAttr  = 1 << 16   // bytes of an extended attribute's value
+	maxXAttr  = 1 << 16   // bytes of an extended attribute's value, and of a file's list of names
 )
 
 // Bounds of one image, far beyond any real one: what exceeds them is a mistake or an attack. A distribution's root has
@@ -107,6 +107,7 @@ func device(h *tar.Header) (major, minor uint32, err error) {
 // xattrs are the extended attributes of an entry, nil when it has none.
 func xattrs(h *tar.Header) (map[string]string, error) {
 	var out map[string]string
+	list := 0
 	for _, k := range sortedKeys(h.PAXRecords) {
 		name, ok := strings.CutPrefix(k, xattrPrefix)
 		if !ok {
@@ -115,6 +116,9 @@ func xattrs(h *tar.Header) (map[string]string, error) {
 		v := h.PAXRecords[k]
 		if name == "" || len(name) > maxName || len(v) > maxXAttr {
 			return nil, fmt.Errorf("extended attribute %s of %d bytes: Linux takes names of 1 to %d and values up to %d", quoted(name), len(v), maxName, maxXAttr)
+		}
+		if list += len(name) + 1; list > maxXAttr {
+			return nil, fmt.Errorf("extended attributes with names of more than %d bytes together: Linux lists no more", maxXAttr)
 		}
 		if out == nil {
 			out = map[string]string{}

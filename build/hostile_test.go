@@ -92,6 +92,10 @@ func hostileLayers(t testing.TB) map[string]struct {
 	t.Helper()
 	reg := func(h tar.Header) []byte { h.Typeflag = tar.TypeReg; return headers(t, h) }
 	deep := strings.Repeat(strings.Repeat("d", 200)+"/", 15)
+	var attributes []string
+	for i := range 700 {
+		attributes = append(attributes, fmt.Sprintf("SCHILY.xattr.user.%d%s", i, strings.Repeat("n", 100)), "")
+	}
 	type c = struct {
 		layer []byte
 		want  string
@@ -127,6 +131,7 @@ func hostileLayers(t testing.TB) map[string]struct {
 		"group 2^40":            {reg(tar.Header{Name: "a", Gid: 1 << 40, Format: tar.FormatPAX}), "owner 1099511627776"},
 		"long attribute name":   {ended(pax("SCHILY.xattr.user."+strings.Repeat("n", 300), "v"), block("a", '0', nil)), "extended attribute"},
 		"big attribute":         {ended(pax("SCHILY.xattr.user.a", strings.Repeat("v", 70_000)), block("a", '0', nil)), "of 70000 bytes"},
+		"many attributes":       {ended(pax(attributes...), block("a", '0', nil)), "with names of more than 65536 bytes together"},
 		"unknown type":          {ended(block("a", 'Z', nil)), "unknown tar type"},
 		"NUL in the name":       {ended(pax("path", "a\x00b"), block("a", '0', nil)), "read tar"},
 		"negative size":         {ended(pax("size", "-1"), block("a", '0', nil)), "read tar"},
