@@ -105,7 +105,7 @@ func TestBadInput(t *testing.T) {
 // and layer, whatever the decompressor thinks of it, and nothing reaches the output or the segment cache.
 func TestDamagedBlob(t *testing.T) {
 	ctx := context.Background()
-	s := aShelf(t)
+	s := rootShelf(t)
 	s["ghcr.io/x/app:1"] = imageOf(t, entrypoint("/app"), []file{{name: "base", body: "b"}}, []file{{name: "app", body: strings.Repeat("some text ", 5000), mode: 0o755}})
 	for name, damage := range map[string]func([]byte) []byte{
 		"truncated":     func(b []byte) []byte { return b[:len(b)/2] },
@@ -116,45 +116,48 @@ func TestDamagedBlob(t *testing.T) {
 		"emptied":       func([]byte) []byte { return nil },
 		"start flipped": func(b []byte) []byte { b[0] ^= 1; return b },
 	} {
-		t.Run(name, func(t *testing.T) {
-			cache, err := images.OpenCache(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for ref, img := range s {
-				if _, err := cache.Put(ctx, ref, img); err != nil {
+		for _, mode := range []string{rootInitrd, rootSquashfs} {
+			t.Run(name+"/"+mode, func(t *testing.T) {
+				cache, err := images.OpenCache(t.TempDir())
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			layers, err := s["ghcr.io/x/app:1"].Layers()
-			if err != nil {
-				t.Fatal(err)
-			}
-			h, err := layers[1].Digest()
-			if err != nil {
-				t.Fatal(err)
-			}
-			blob := filepath.Join(cache.Dir(), "blobs", "sha256", h.Hex)
-			data, err := os.ReadFile(blob)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(blob, damage(data), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			in := smallInput(t, nil)
-			in.Images = &images.Source{Cache: cache, Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Offline: true}
-			_, err = Build(ctx, in)
-			if !errors.Is(err, images.ErrDamaged) || !strings.Contains(err.Error(), "image ghcr.io/x/app:1: layer 2 of 2 ("+h.String()+")") {
-				t.Errorf("error %v", err)
-			}
-			if left := filesIn(t, in.Out); left != "" {
-				t.Errorf("left behind: %s", left)
-			}
-			if left := filesIn(t, filepath.Join(in.Cache, "tmp")); left != "" {
-				t.Errorf("left in the cache: %s", left)
-			}
-		})
+				for ref, img := range s {
+					if _, err := cache.Put(ctx, ref, img); err != nil {
+						t.Fatal(err)
+					}
+				}
+				layers, err := s["ghcr.io/x/app:1"].Layers()
+				if err != nil {
+					t.Fatal(err)
+				}
+				h, err := layers[1].Digest()
+				if err != nil {
+					t.Fatal(err)
+				}
+				blob := filepath.Join(cache.Dir(), "blobs", "sha256", h.Hex)
+				data, err := os.ReadFile(blob)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(blob, damage(data), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				in := smallInput(t, nil)
+				in.Rootfs = mode
+				in.Images = &images.Source{Cache: cache, Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Offline: true}
+				_, err = Build(ctx, in)
+				if !errors.Is(err, images.ErrDamaged) || !strings.Contains(err.Error(), "image ghcr.io/x/app:1: layer 2 of 2 ("+h.String()+")") {
+					t.Errorf("error %v", err)
+				}
+				if left := filesIn(t, in.Out); left != "" {
+					t.Errorf("left behind: %s", left)
+				}
+				if left := filesIn(t, filepath.Join(in.Cache, "tmp")); left != "" {
+					t.Errorf("left in the cache: %s", left)
+				}
+			})
+		}
 	}
 }
 
