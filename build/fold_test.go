@@ -267,52 +267,6 @@ func hides(entry, name string) bool {
 	return name == victim || strings.HasPrefix(name, victim+"/")
 }
 
-func FuzzFold(f *testing.F) {
-	f.Add(tarOf(f, file{name: "a", body: "1"}, file{name: "d/"}, file{name: "d/.wh.x"}, file{name: "l->d"}, file{name: "h=>a"}))
-	f.Add([]byte("not a tar"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if announces(data) > 1<<20 {
-			return // a sparse file of a few bytes may unpack to 4 GiB of zeros
-		}
-		sp, err := newSpill(t.TempDir(), asCpio)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer sp.Close()
-		tr := newTree(0)
-		if tr.fold(t.Context(), bytes.NewReader(data), 1, sp) != nil || sp.flush() != nil {
-			return
-		}
-		var out bytes.Buffer
-		list := tr.entries("p")
-		for _, r := range number(list) {
-			if err := r.write(&out, sp, [2]uint32{}, 1<<31); err != nil {
-				t.Fatal(err)
-			}
-		}
-		out.Write(trailerBytes())
-		got := readNewc(t, out.Bytes())
-		if len(got) != len(list) {
-			t.Fatalf("%d entries became %d", len(list), len(got))
-		}
-		parentsFirst(t, got)
-	})
-}
-
-// announces is the largest size any header claims.
-func announces(data []byte) (largest int64) {
-	r := tar.NewReader(bytes.NewReader(data))
-	for {
-		h, err := r.Next()
-		if err != nil {
-			return largest
-		}
-		if largest = max(largest, h.Size); largest > 1<<20 {
-			return largest
-		}
-	}
-}
-
 // withXattr is a layer with one file that carries a capability.
 func withXattr(t testing.TB) v1.Layer {
 	t.Helper()
