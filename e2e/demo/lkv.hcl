@@ -1,5 +1,6 @@
 image "host" {
   linuxkit = ["host.yml"]
+  rootfs   = "squashfs"
   persist "/var/lib/docker" {
     label = "docker"
   }

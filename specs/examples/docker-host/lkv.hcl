@@ -1,7 +1,7 @@
 # Docker hosts whose /var/lib/docker outlives every new image, in two datacenters.
 #
 #   export LKV_VCENTER_URL=https://vcenter.example.net LKV_VCENTER_USERNAME=… LKV_VCENTER_PASSWORD_FILE=…
-#   lkv build && lkv push && lkv plan && lkv reconcile
+#   lkv lock && lkv build && lkv push && lkv plan && lkv reconcile
 
 variable "size" {
   default     = 2
@@ -18,6 +18,7 @@ variable "disk" {
 
 image "docker-host" {
   linuxkit = ["docker-host.yml"]
+  rootfs   = "squashfs" # recommended on vSphere: half the memory of an initrd, and the CD is not in use once it runs
 
   # Found by its label, checked, grown and mounted before any service starts. Without it no service starts.
   persist "/var/lib/docker" {
