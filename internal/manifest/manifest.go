@@ -46,7 +46,7 @@ type SecureBoot struct {
 	Certificate []byte `json:"certificate,omitempty"` // DER, base64 in JSON; ChainKey only
 }
 
-// Named is one file beside the ISO. Kind is "spdx", "cyclonedx", "provenance", "kernel", "initrd" or "uki".
+// Named is one file beside the ISO. Kind is "spdx", "cyclonedx", "provenance", "kernel", "initrd", "cmdline" or "uki".
 type Named struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"` // file name, no directory
