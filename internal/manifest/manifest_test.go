@@ -44,7 +44,7 @@ func with(fields string) string {
 
 func TestReadRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"nothing":     {"", "EOF"},
+		"nothing":     {"", "unexpected end"},
 		"not JSON":    {"<html>", "invalid character"},
 		"no format":   {"{}", "format 0"},
 		"newer":       {`{"format":2,"id":"x","iso":{"sha256":"y"}}`, "use a newer lkv"},
