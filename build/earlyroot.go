@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/lkv-io/lkv/build/early"
-	"github.com/lkv-io/lkv/internal/report"
-	"github.com/lkv-io/lkv/internal/rootdesc"
 )
 
 // earlySegment makes the part of the small initrd that is the same for every image with this kernel: the program
@@ -24,16 +21,15 @@ func (b *builder) earlySegment(ctx context.Context) error {
 	}
 	key := keyOf("early", k.digest.String(), tar, b.boot.Extra["init"], b.Rootfs, fmt.Sprint(b.clamp(k)))
 	b.early, err = b.segment(ctx, asCpio, "early "+k.ref, key, func(ctx context.Context, sp *spill) (content, error) {
-		c, err := k.earlyFiles(ctx, sp, tar, b.Rootfs)
+		c, err := k.earlyFiles(ctx, sp, tar, b.Rootfs, guest)
 		c.clamp = b.clamp(k)
-		c.entries = append(c.entries, entry{"init", &inode{mode: typeReg | 0o755, data: guest, size: int64(len(guest)), mtime: c.clamp}})
 		return c, err
 	})
 	return err
 }
 
-// earlyFiles lists directories and kernel modules of the small initrd.
-func (r resolved) earlyFiles(ctx context.Context, sp *spill, tar, mode string) (content, error) {
+// earlyFiles lists what package early wants in front.
+func (r resolved) earlyFiles(ctx context.Context, sp *spill, tar, mode string, guest []byte) (content, error) {
 	t := newTree(0)
 	if tar != "" {
 		image, err := r.unpack(ctx, sp)
@@ -49,25 +45,19 @@ func (r resolved) earlyFiles(ctx context.Context, sp *spill, tar, mode string) (
 		return content{}, err
 	}
 	c := content{modules: list}
-	names := []string{strings.TrimPrefix(rootdesc.Path, "/"), strings.TrimPrefix(report.ImagePath, "/")}
-	for _, m := range list {
-		names = append(names, strings.TrimPrefix(m, "/"))
-	}
-	made := map[string]bool{}
-	for _, n := range names {
-		for _, d := range parents(n) {
-			if !made[d] {
-				made[d] = true
-				c.entries = append(c.entries, dirEntries([]string{d}, t.mtime)...)
+	for _, e := range early.Front(list) {
+		ino := &inode{mode: typeReg | uint32(e.Mode.Perm()), data: guest, size: int64(len(guest)), mtime: t.mtime}
+		switch {
+		case e.Mode.IsDir():
+			ino = dirInode(t.mtime)
+		case e.Source == early.Module:
+			f, err := t.find(e.Path)
+			if err != nil || f == nil || !f.ino.is(typeReg) {
+				return content{}, fmt.Errorf("image %s: %s: modules.dep names %s, which is not there", r.ref, tar, e.Path)
 			}
+			ino = f.ino
 		}
-	}
-	for _, n := range names[2:] {
-		f, err := t.find(n)
-		if err != nil || f == nil || !f.ino.is(typeReg) {
-			return content{}, fmt.Errorf("image %s: %s: modules.dep names %s, which is not there", r.ref, tar, n)
-		}
-		c.entries = append(c.entries, entry{n, f.ino})
+		c.entries = append(c.entries, entry{e.Path, ino})
 	}
 	return c, nil
 }

@@ -117,42 +117,6 @@ func verifyPKCS7(t *testing.T, uki []byte, cert *x509.Certificate) {
 	}
 }
 
-// TestWriteUKI: alone, the kernel image is the same file as inside the ISO.
-func TestWriteUKI(t *testing.T) {
-	keyPEM, certPEM := keyPair(t, rsaKey(t, 2048))
-	for name, s := range map[string]*Signer{"unsigned": nil, "signed": signer(t, keyPEM, certPEM)} {
-		o, initrd := sample(), noise(7, 300_001)
-		o.EFI.Signer = s
-		f, l := build(t, o, initrd, 1<<20)
-		alone := &memory{}
-		n, err := WriteUKI(alone, Options{EFI: o.EFI, Cmdline: o.Cmdline, Kernel: o.Kernel}, bytes.NewReader(initrd))
-		if err != nil || n != l.UKI.Size || !bytes.Equal(alone.b, f.b[l.UKI.Offset:l.UKI.Offset+l.UKI.Size]) {
-			t.Errorf("%s: %d bytes, %v; %d in the ISO", name, n, err, l.UKI.Size)
-		}
-	}
-}
-
-func TestWriteUKIRefuses(t *testing.T) {
-	for name, c := range map[string]struct {
-		change func(*Options)
-		initrd string
-		want   string
-	}{
-		"no EFI":       {func(o *Options) { o.EFI = nil }, "x", "no unified kernel image"},
-		"GRUB":         {func(o *Options) { o.EFI = grubSample() }, "x", "no unified kernel image"},
-		"no kernel":    {func(o *Options) { o.Kernel = nil }, "x", "kernel"},
-		"newline":      {func(o *Options) { o.Cmdline = "a\nb" }, "x", "0x0a"},
-		"empty initrd": {func(*Options) {}, "", "empty"},
-		"bad stub":     {func(o *Options) { o.EFI.Stub = nil }, "x", "not a PE file"},
-	} {
-		o := sample()
-		c.change(&o)
-		if _, err := WriteUKI(&memory{}, o, strings.NewReader(c.initrd)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want %q in it", name, err, c.want)
-		}
-	}
-}
-
 func TestReadSigner(t *testing.T) {
 	key, cert := keyPair(t, rsaKey(t, 2048))
 	other, _ := keyPair(t, rsaKey(t, 2048))

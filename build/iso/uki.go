@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -209,41 +208,6 @@ func (u *uki) finish(f target, base, initrd int64, kernel []byte) (int64, error)
 		return end, err
 	}
 	return u.sign(f, base, end, head)
-}
-
-// maxUKI bounds a unified kernel image in bytes: its addresses have 32 bits, and firmware loads it as a whole.
-const maxUKI = 1<<31 - 1<<20
-
-// WriteUKI writes the unified kernel image alone, from offset 0 of f, as New and Close put it into an ISO: the same
-// bytes for the same Options.EFI, Cmdline, Kernel and initrd, signed when there is a signer. The other options
-// do not matter. It returns the length in bytes.
-func WriteUKI(f File, o Options, initrd io.Reader) (int64, error) {
-	if o.EFI == nil || o.EFI.Grub != nil {
-		return 0, errors.New("check options: no unified kernel image is asked for")
-	}
-	if len(o.Kernel) == 0 {
-		return 0, errors.New("check kernel: it is empty")
-	}
-	cmdline, err := checkCmdline(o.Cmdline, false, false)
-	if err != nil {
-		return 0, err
-	}
-	u, err := newUKI(o.EFI, cmdline)
-	if err != nil {
-		return 0, err
-	}
-	most := maxUKI - u.size(0, int64(len(o.Kernel))) - o.EFI.Signer.room()
-	at := io.NewOffsetWriter(f, int64(len(u.stub)))
-	n, err := io.CopyBuffer(struct{ io.Writer }{at}, io.LimitReader(initrd, max(0, most)+1), make([]byte, 1<<20))
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("write initrd: %w", err)
-	case n == 0:
-		return 0, errors.New("write initrd: it is empty")
-	case n > most:
-		return 0, fmt.Errorf("write initrd: with the kernel it is larger than %d bytes: %w", int64(maxUKI), ErrTooLarge)
-	}
-	return u.finish(target{f}, 0, n, o.Kernel)
 }
 
 func (s peSection) put(b []byte) {
