@@ -24,7 +24,7 @@ const minRSA = 2048
 
 // ReadSigner reads a private key (PKCS #8, PKCS #1 or SEC 1, not encrypted; RSA of 2048 bits and more, or ECDSA) and
 // its certificate, both PEM. Certificates behind the first one are stored with the signature. RSA of 2048 bits is what
-// all firmware takes; ECDSA was checked with sbverify and osslsigncode, and some firmware has no code for it.
+// all firmware takes; ECDSA was checked with sbverify, and some firmware has no code for it.
 func ReadSigner(key, cert []byte) (*Signer, error) {
 	s := &Signer{}
 	for rest := cert; ; {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("LKV", filepath.Join(filepath.SplitList(e.Getenv("PATH"))[0], "lkv"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "fillcache": fill, "waitlab": waitLab},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "fillcache": fill, "waitlab": waitLab, "nonet": noNet},
 	})
 }
 
@@ -43,6 +44,18 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// noNet runs a command without any network and compares its exit code: nonet CODE lkv …
+func noNet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: nonet CODE COMMAND...")
+	}
+	unshare := []string{args[0], "unshare", "--net"}
+	if os.Getuid() != 0 {
+		unshare = append(unshare, "--map-root-user")
+	}
+	exits(ts, false, append(unshare, args[1:]...))
 }
 
 // fill fills the image cache in a directory: fillcache DIR
