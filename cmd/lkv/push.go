@@ -49,13 +49,9 @@ func (s system) push(c *cli.Context) (err error) {
 	defer progress.Wait()
 	x := s.sessions(spec, log)
 	defer func() { err = errors.Join(err, x.close(c.Context)) }()
-	var stores []push.Store
-	for _, st := range chosen {
-		v, err := x.store(c.Context, st)
-		if err != nil {
-			return err
-		}
-		stores = append(stores, v)
+	stores, err := x.stores(c.Context, chosen)
+	if err != nil {
+		return err
 	}
 	results, err := pushAll(c.Context, inputs, stores, progress)
 	progress.Wait()
@@ -106,7 +102,7 @@ func (s system) printPushed(c *cli.Context, results []push.Result) error {
 
 // pushInputs reads what there is to push, before anything is connected.
 func (s system) pushInputs(c *cli.Context, spec specs.Spec) ([]push.Input, error) {
-	chosen, err := pick(c, "image", "image", spec.Images, func(i specs.Image) string { return i.Name })
+	chosen, err := pick(c, "image", "image", spec.Images, imageName)
 	if err != nil {
 		return nil, err
 	}
