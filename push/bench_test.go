@@ -26,9 +26,9 @@ type thin struct {
 	wire *atomic.Int64
 }
 
-func (s *thin) CanCopyFrom(Store) bool { return true }
+func (s *thin) CanCopyFrom(any) bool { return true }
 
-func (s *thin) CopyFrom(_ context.Context, _ Store, _, to string) error {
+func (s *thin) CopyFrom(_ context.Context, _ any, _, to string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.files[to], s.times[to] = []byte{}, now

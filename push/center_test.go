@@ -23,6 +23,7 @@ type center struct {
 	removed []string
 
 	spoilCopy bool // a copy has wrong bytes
+	lost      bool // the answer to the next copy is lost
 }
 
 func behind(vcenter string, names ...string) []*center {
@@ -41,12 +42,12 @@ func stores[S Store](list ...S) []Store {
 	return out
 }
 
-func (c *center) CanCopyFrom(src Store) bool {
+func (c *center) CanCopyFrom(src any) bool {
 	o, ok := src.(*center)
 	return ok && o.vcenter == c.vcenter
 }
 
-func (c *center) CopyFrom(_ context.Context, src Store, from, to string) error {
+func (c *center) CopyFrom(_ context.Context, src any, from, to string) error {
 	if !IsTemporary(to) {
 		panic("copy to a final name: " + to)
 	}
@@ -65,7 +66,14 @@ func (c *center) CopyFrom(_ context.Context, src Store, from, to string) error {
 	if c.spoilCopy {
 		b = bytes.Repeat([]byte{'x'}, len(b))
 	}
+	if _, there := c.files[to]; there {
+		return fs.ErrExist
+	}
 	c.files[to], c.times[to] = b, now
+	if c.lost { // done, but the answer is lost
+		c.lost = false
+		return errShort
+	}
 	return nil
 }
 
@@ -185,6 +193,18 @@ func TestOneUploadPerVCenter(t *testing.T) {
 	if len(a[0].ops) > 0 {
 		t.Errorf("a store that had everything was asked for %v", a[0].ops)
 	}
+}
+
+// A copy is made again, into a name that is free.
+func TestCopyIsTriedAgain(t *testing.T) {
+	list := behind("a", "a1", "a2")
+	in, sum := build(t, noise(5000), stores(list...)...)
+	var p pauses
+	in.Sleep, list[1].lost = p.sleep, true
+	if got, err := Push(t.Context(), in); err != nil || got[1].How != Copied || len(p.all) != 1 {
+		t.Errorf("%v %+v", err, got)
+	}
+	list[1].finished(t, sum)
 }
 
 // Whatever is wrong with a copy, the store gets an upload, and the result says why.

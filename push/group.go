@@ -80,7 +80,14 @@ func (j *job) copy(ctx context.Context, source *job) error {
 	}
 	return j.place(ctx, Copied, func(part string) error {
 		j.tell(Progress{Phase: PhaseCopy, Total: j.m.ISO.Size})
+		first := true
 		err := j.store.within(ctx, copyTime, func(ctx context.Context) error {
+			if !first {
+				if err := remove(ctx, j.store, part); err != nil {
+					return err
+				}
+			}
+			first = false
 			return c.CopyFrom(ctx, source.store.Store, source.final, part)
 		})
 		if err == nil {

@@ -54,12 +54,13 @@ type Store interface {
 	Free(ctx context.Context) (int64, error)
 }
 
-// Copier is a Store that can take a file from another store without a byte passing through this machine.
+// Copier is a Store that can take a file from another store without a byte passing through this machine. The other
+// one is a Store too; it is an any so that a store need not know this package.
 type Copier interface {
 	// CanCopyFrom tells whether src is within reach, for example behind the same vCenter. It asks nobody.
-	CanCopyFrom(src Store) bool
-	// CopyFrom copies the file from of src to the temporary name to of this store.
-	CopyFrom(ctx context.Context, src Store, from, to string) error
+	CanCopyFrom(src any) bool
+	// CopyFrom copies the file from of src to the temporary name to of this store, which does not exist.
+	CopyFrom(ctx context.Context, src any, from, to string) error
 }
 
 // RangeReader is a Store that can read a part of a file.
