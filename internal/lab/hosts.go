@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,7 @@ func (l *Lab) serveHosts(ctx context.Context) error {
 			port := int32(listener.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert,gosec // it listens on TCP
 			l.update(ref, types.PropertyChange{Name: "summary.config.port", Val: port},
 				types.PropertyChange{Name: "summary.config.sslThumbprint", Val: thumbprint(cert)})
+			l.setCertificate(ref, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
 		}
 	}
 	return nil
@@ -121,9 +123,22 @@ func (l *Lab) SetHost(name, state string, maintenance bool) error {
 		types.PropertyChange{Name: "runtime.inMaintenanceMode", Val: maintenance})
 }
 
-// SetHostThumbprint sets what vCenter says the host's certificate is.
+// SetHostThumbprint sets what vCenter says the thumbprint of the host's certificate is, and makes it forget the rest.
 func (l *Lab) SetHostThumbprint(name, print string) error {
+	for ref, n := range l.inv.hosts {
+		if n == name {
+			l.setCertificate(ref, nil)
+		}
+	}
 	return l.changeHost(name, types.PropertyChange{Name: "summary.config.sslThumbprint", Val: print})
+}
+
+// setCertificate sets what vCenter shows as the host's certificate, in PEM; nil: nothing.
+func (l *Lab) setCertificate(host types.ManagedObjectReference, pem []byte) {
+	ctx := l.context()
+	if h, ok := ctx.Map.Get(host).(*simulator.HostSystem); ok {
+		ctx.WithLock(h, func() { h.Config.Certificate = pem })
+	}
 }
 
 func (l *Lab) changeHost(name string, changes ...types.PropertyChange) error {

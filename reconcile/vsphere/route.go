@@ -56,30 +56,45 @@ func (s *Store) Put(ctx context.Context, p string, r io.Reader, size int64) erro
 		return judged(err)
 	}
 	if h != nil {
-		sent := &counter{r: r}
+		sent := &lent{r: r}
 		err := s.ds.putTo(ctx, h, s.in(p), sent, size)
 		if err == nil || s.via.mode == ViaHost || ctx.Err() != nil {
 			return judged(err)
 		}
 		s.via.giveUp()
-		if sent.n > 0 {
+		if sent.back() > 0 {
 			return &StoreError{fmt.Errorf("%w (the next try goes through vCenter)", err), true}
 		}
 	}
 	return judged(s.ds.put(ctx, s.in(p), r, size))
 }
 
-// counter counts what was read.
-type counter struct {
-	r io.Reader
-	n int64
+// lent is a reader that can be taken back from a transport, which may go on reading after its answer.
+type lent struct {
+	mu   sync.Mutex
+	r    io.Reader
+	n    int64
+	done bool
 }
 
 // Read implements io.Reader.
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
+func (l *lent) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := l.r.Read(p)
+	l.n += int64(n)
 	return n, err
+}
+
+// back takes the reader back and returns how much was read of it.
+func (l *lent) back() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.done = true
+	return l.n
 }
 
 // giveUp sends what follows through vCenter.
