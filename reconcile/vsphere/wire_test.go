@@ -159,7 +159,10 @@ func (r *rig) afterwards(what string, in push.Input, err error) {
 	r.anew()
 }
 
-var big = bytes.Repeat([]byte("an ISO of 1 MiB "), 1<<16)
+var (
+	big   = bytes.Repeat([]byte("an ISO of 1 MiB "), 1<<16)
+	small = big[:64<<10]
+)
 
 func TestUploadCutAtEveryTenthOfTheBody(t *testing.T) {
 	r := newRig(t, lab.Config{})
@@ -182,64 +185,76 @@ func TestUploadCutAtEveryTenthOfTheBody(t *testing.T) {
 
 // Every mutating call is refused, fails, is lost or loses its answer, once each, with and without another try.
 func TestPushWithEveryCallFailing(t *testing.T) {
-	r := newRig(t, lab.Config{})
-	in := r.both(r.c, big)
-	r.lab.ResetJournal()
-	if _, err := push.Push(t.Context(), in); err != nil {
-		t.Fatal(err)
-	}
-	calls := len(r.lab.Journal())
-	r.anew()
 	for name, fault := range map[string]lab.Fault{"500": lab.Status(500), "503": lab.Status(503), "401": lab.Status(401), "drop": lab.Drop,
 		"lost": lab.LoseReply, "task fails": lab.FailTask, "sessions end": lab.ExpireAll} {
-		for at := 1; at <= calls; at++ {
-			what := fmt.Sprintf("%s at call %d", name, at)
-			in := r.both(r.c, big)
-			in.Sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-			if at%2 == 0 {
-				in.Sleep = nil
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, lab.Config{})
+			in := r.both(r.c, small)
+			if _, err := push.Push(t.Context(), in); err != nil {
+				t.Fatal(err)
 			}
-			r.lab.ResetJournal()
-			r.lab.OnCall(func(c lab.Call) lab.Fault {
-				if c.N == at {
-					return fault
+			calls, failed := len(r.lab.Journal()), 0
+			r.anew()
+			for at := 1; at <= calls; at++ {
+				in := r.both(r.c, small)
+				if at%2 == 0 {
+					in.Sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 				}
-				return lab.None
-			})
-			_, err := push.Push(t.Context(), in)
-			r.lab.OnCall(nil)
-			r.afterwards(what, in, err)
-		}
+				r.lab.ResetJournal()
+				r.lab.OnCall(func(c lab.Call) lab.Fault {
+					if c.N == at {
+						return fault
+					}
+					return lab.None
+				})
+				_, err := push.Push(t.Context(), in)
+				r.lab.OnCall(nil)
+				if err != nil {
+					failed++
+				}
+				r.afterwards(fmt.Sprintf("call %d of %d", at, calls), in, err)
+			}
+			t.Logf("%d of %d pushes ended in an error", failed, calls)
+		})
 	}
 }
 
 // Every request, reads too, is answered with an error or cut.
 func TestPushWithEveryRequestFailing(t *testing.T) {
-	r := newRig(t, lab.Config{})
-	c, w := r.wired()
-	in := r.both(c, big)
-	w.set(nil)
-	if _, err := push.Push(t.Context(), in); err != nil {
-		t.Fatal(err)
-	}
-	all := w.count()
-	r.anew()
 	statuses := []int{500, 503, 401, -1}
-	for at := 1; at <= all; at++ {
-		status := statuses[at%len(statuses)]
-		in := r.both(c, big)
-		w.set(func(n int) int {
-			if n == at {
-				return status
+	for i, status := range statuses {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, lab.Config{})
+			c, w := r.wired()
+			in := r.both(c, small)
+			w.set(nil)
+			if _, err := push.Push(t.Context(), in); err != nil {
+				t.Fatal(err)
 			}
-			return 0
+			all, failed := w.count(), 0
+			r.anew()
+			for at := 1 + i; at <= all; at += len(statuses) {
+				in := r.both(c, small)
+				w.set(func(n int) int {
+					if n == at {
+						return status
+					}
+					return 0
+				})
+				_, err := push.Push(t.Context(), in)
+				w.set(nil)
+				if err != nil {
+					failed++
+				}
+				if err != nil && !temporary(err) {
+					t.Errorf("request %d of %d is no temporary error: %v", at, all, err)
+				}
+				r.afterwards(fmt.Sprintf("request %d of %d", at, all), in, err)
+			}
+			t.Logf("%d of %d pushes ended in an error", failed, all/len(statuses))
 		})
-		_, err := push.Push(t.Context(), in)
-		w.set(nil)
-		if err != nil && !temporary(err) {
-			t.Errorf("%d at request %d of %d is no temporary error: %v", status, at, all, err)
-		}
-		r.afterwards(fmt.Sprintf("%d at request %d of %d", status, at, all), in, err)
 	}
 }
 
