@@ -165,7 +165,11 @@ func (u *uploads) show(e push.Progress) {
 	}
 	item := u.items[key]
 	if item == nil {
-		item = u.p.Start(key, e.Total)
+		total := e.Total
+		if e.Phase == push.PhaseCopy { // the server does not say how far it is
+			total = 0
+		}
+		item = u.p.Start(key, total)
 		u.items[key] = item
 	}
 	item.Set(e.Done)
