@@ -130,15 +130,16 @@ func (c *Client) podMembers(ctx context.Context, dc *object.Datacenter, name str
 	if err != nil {
 		return nil, err
 	}
-	for _, ref := range called(pods, dc, name) {
-		i := slices.IndexFunc(pods, func(o item) bool { return o.ref == ref })
-		refs, _ := get[[]types.ManagedObjectReference](pods[i], "childEntity")
-		if len(refs) == 0 {
-			return nil, fmt.Errorf("datastore cluster %q has no datastore", name)
-		}
-		return refs, nil
+	found := called(pods, dc, name)
+	if len(found) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	i := slices.IndexFunc(pods, func(o item) bool { return o.ref == found[0] })
+	refs, _ := get[[]types.ManagedObjectReference](pods[i], "childEntity")
+	if len(refs) == 0 {
+		return nil, fmt.Errorf("datastore cluster %q has no datastore", name)
+	}
+	return refs, nil
 }
 
 // called returns the objects of a datacenter with that name, or with that inventory path. Datastores and their

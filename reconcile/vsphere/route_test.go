@@ -2,6 +2,7 @@ package vsphere_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func routes(t *testing.T) (*rig, []string) {
 func (r *rig) uploads() string {
 	var list []string
 	for _, c := range r.lab.Journal() {
-		if c.Method != "PUT" {
+		if c.Method != http.MethodPut {
 			continue
 		}
 		if c.Via == "" {

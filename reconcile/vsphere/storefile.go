@@ -67,6 +67,7 @@ func (r *resumed) Read(p []byte) (int, error) {
 	if err == nil || err == io.EOF { //nolint:errorlint // readers return it bare
 		return n, err
 	}
+	err = &wireError{err}
 	if r.cuts++; r.cuts > len(pauses) || !passing(err) || r.ctx.Err() != nil {
 		return n, judged(err)
 	}

@@ -169,7 +169,7 @@ func TestUploadCutAtEveryTenthOfTheBody(t *testing.T) {
 	for percent := 0; percent <= 100; percent += 10 {
 		in := r.both(r.c, big)
 		r.lab.OnCall(func(c lab.Call) lab.Fault {
-			if c.Method == "PUT" && strings.Contains(c.Target, ".iso.") {
+			if c.Method == http.MethodPut && strings.Contains(c.Target, ".iso.") {
 				return lab.CutAt(percent)
 			}
 			return lab.None
