@@ -98,7 +98,9 @@ func answered(who string, res *http.Response) error {
 func (e *statusError) Error() string {
 	hint := ""
 	switch e.code {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
+		hint = ": the session has just ended, or the role lacks Datastore.Browse or Datastore.FileManagement on the datacenter (R20)"
+	case http.StatusForbidden:
 		hint = ": the role needs Datastore.Browse and Datastore.FileManagement on the datacenter (R20)"
 	case http.StatusInsufficientStorage:
 		hint = ": the datastore is full (R21)"
