@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 const (
 	channelFormat = 1
 	keep          = 10
-	smallFile     = 16 << 20 // manifests and channels are kilobytes; a bigger one is not ours
 )
 
 // Channel says which ISO of an image is current.
@@ -94,21 +92,3 @@ func Present(ctx context.Context, s Reader, image string, m manifest.Manifest) (
 	}
 	return info.Size() == m.ISO.Size, nil
 }
-
-func readSmall(ctx context.Context, s Reader, path string) ([]byte, error) {
-	r, err := s.Open(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	raw, err := io.ReadAll(io.LimitReader(r, smallFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > smallFile {
-		return nil, fmt.Errorf("%s is bigger than %d bytes: it is not lkv's", path, smallFile)
-	}
-	return raw, nil
-}
-
-func isDigest(s string) bool { return len(s) == 64 && isHex(s) }

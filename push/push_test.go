@@ -22,7 +22,7 @@ func TestPushOnceThenNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Result{{Image: "worker", Store: "dc1", Path: "[dc1] lkv/worker/" + sum + ".iso", SHA256: sum, BytesUploaded: 2, How: Uploaded}}
+	want := []Result{{Image: "worker", Store: "dc1", Path: "[dc1] lkv/worker/" + sum + ".iso", SHA256: sum, BytesUploaded: 2, How: Uploaded, Verified: Full}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -87,7 +87,7 @@ func TestFailuresLeaveNothingBehind(t *testing.T) {
 	}{
 		"interrupted":   {func(m *memory, _ *Input) { m.cut = 1000 }, "broken on purpose"},
 		"wrong bytes":   {func(m *memory, _ *Input) { m.spoil = true }, "verify"},
-		"full":          {func(m *memory, _ *Input) { m.free = reserve }, "datastore is too full"},
+		"full":          {func(m *memory, _ *Input) { m.free = defaultReserve }, "datastore is too full"},
 		"no free space": {func(m *memory, _ *Input) { m.fail = failing("free") }, "read free space"},
 		"unreadable":    {func(m *memory, _ *Input) { m.fail = failing("stat") }, "look for"},
 		"no folder":     {func(m *memory, _ *Input) { m.fail = failing("mkdir") }, "make folder"},
@@ -153,7 +153,7 @@ func TestLeftovers(t *testing.T) {
 	s := newMemory("dc1")
 	in, sum := build(t, "v1", s)
 	iso := "worker/" + sum + ".iso"
-	mine, other, old := in.temporary(iso), Input{Owner: "else", Nonce: "n"}.temporary(iso), Input{Owner: "gone", Nonce: "n"}.temporary(iso)
+	mine, other, old := in.pusher().temporary(s, iso), pusher{"else", "n"}.temporary(s, iso), pusher{"gone", "n"}.temporary(s, iso)
 	alike := []string{"worker/x.lkv-part-", "worker/x.lkv-part-0123456-1", "worker/notes.txt", "worker/y.lkv-part-0123abcd-99.iso"}
 	s.dirs["worker"] = true
 	in.Nonce = "the next run"
@@ -192,9 +192,9 @@ func TestInterruptCleansUp(t *testing.T) {
 func TestDamagedISOIsNotOverwritten(t *testing.T) {
 	for name, c := range map[string]struct {
 		content string
-		verify  bool
+		verify  string
 		fails   bool
-	}{"short": {"v", false, true}, "same size unread": {"xx", false, false}, "same size read": {"xx", true, true}, "right": {"v1", true, false}} {
+	}{"short": {"v", Size, true}, "same size unread": {"xx", Size, false}, "same size read": {"xx", Full, true}, "right": {"v1", Full, false}} {
 		s := newMemory("dc1")
 		in, sum := build(t, "v1", s)
 		in.Verify = c.verify
@@ -218,7 +218,7 @@ func TestSomebodyElseWasFaster(t *testing.T) {
 	}
 	got, err := Push(t.Context(), in)
 	part, _ := s.names()
-	if err != nil || got[0].How != Already || got[0].BytesUploaded != 0 || len(part) > 0 || string(s.files["worker/"+sum+".iso"]) != "v1" {
+	if err != nil || got[0].How != Already || got[0].BytesUploaded != 2 || len(part) > 0 || string(s.files["worker/"+sum+".iso"]) != "v1" {
 		t.Errorf("%v %+v %v", err, got, part)
 	}
 }

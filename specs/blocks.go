@@ -182,11 +182,12 @@ func (s *scope) label(p *Persist, image string) {
 func (l *loader) store(b *hcl.Block) Store {
 	defer l.watch(len(l.diags))
 	s := l.open(b, storeGrammar)
-	st := Store{Pos: posOf(b.DefRange), Name: l.name(b, ""), Folder: "lkv"}
+	st := Store{Pos: posOf(b.DefRange), Name: l.name(b, ""), Folder: "lkv", Transport: "auto"}
 	s.text("vcenter", &st.VCenter)
 	s.text("datacenter", &st.Datacenter)
 	s.text("datastore", &st.Datastore)
 	s.text("folder", &st.Folder)
+	s.choice("transport", &st.Transport, "auto", "vcenter", "host")
 	st.Folder = strings.Trim(st.Folder, "/")
 	if st.Folder == "" || strings.Contains(st.Folder, "..") || strings.HasPrefix(st.Folder, "[") {
 		s.bad("folder", "folder is a path on the datastore, without the datastore's name: write folder = \"lkv\"")

@@ -37,6 +37,7 @@ var persistGrammar = grammar{args: map[string]string{
 var storeGrammar = grammar{
 	args: map[string]string{
 		"vcenter": `"main"`, "datacenter": `"DC1"`, "datastore": `"iso-nfs"`, "folder": `"lkv"`,
+		"transport": `"auto"`,
 	},
 	need: []string{"datastore"},
 }

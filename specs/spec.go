@@ -95,6 +95,7 @@ type Store struct {
 	Datacenter string // name or inventory path; empty: the only one there is
 	Datastore  string // name, inventory path, or datastore cluster
 	Folder     string // top folder on the datastore; default "lkv"
+	Transport  string // who takes uploads: "auto" (default), "vcenter" or "host"
 }
 
 // Reconcile is the `reconcile` block: how the daemon runs.

@@ -153,7 +153,7 @@ func (x *sessions) store(ctx context.Context, st specs.Store) (*vsphere.Store, e
 	if err != nil {
 		return nil, err
 	}
-	return c.Store(ctx, vsphere.StoreConfig{Name: st.Name, Datacenter: st.Datacenter, Datastore: st.Datastore, Folder: st.Folder})
+	return c.Store(ctx, vsphere.StoreConfig{Name: st.Name, Datacenter: st.Datacenter, Datastore: st.Datastore, Folder: st.Folder, Transport: st.Transport})
 }
 
 // close logs out everywhere, also after the context has ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,7 +24,8 @@ func (s system) pushCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "store", Usage: "push only to the store `NAME`; may be repeated"},
 			&cli.StringFlag{Name: "channel", Value: "latest", Usage: "move the channel `NAME` afterwards"},
 			&cli.StringFlag{Name: "out", Value: "dist", Usage: "`DIR` that lkv build wrote into"},
-			&cli.BoolFlag{Name: "verify", Usage: "read ISOs that are there already, whole, and check their digests"},
+			&cli.StringFlag{Name: "verify", Value: push.Sample, Usage: "check every ISO on its store by `LEVEL` full (read back whole), sample (size and samples) or size; what is uploaded is hashed on its way besides"},
+			&cli.StringFlag{Name: "reserve", Value: "1GiB", Usage: "refuse to leave less than `SIZE` free on a store"},
 		},
 		Action: s.push,
 	}
@@ -47,13 +49,9 @@ func (s system) push(c *cli.Context) (err error) {
 	defer progress.Wait()
 	x := s.sessions(spec, log)
 	defer func() { err = errors.Join(err, x.close(c.Context)) }()
-	var stores []push.Store
-	for _, st := range chosen {
-		v, err := x.store(c.Context, st)
-		if err != nil {
-			return err
-		}
-		stores = append(stores, v)
+	stores, err := x.stores(c.Context, chosen)
+	if err != nil {
+		return err
 	}
 	results, err := pushAll(c.Context, inputs, stores, progress)
 	progress.Wait()
@@ -90,9 +88,12 @@ func (s system) printPushed(c *cli.Context, results []push.Result) error {
 	}
 	var rows [][]string
 	for _, r := range results {
-		rows = append(rows, []string{r.Image, r.Store, r.How, ui.Bytes(r.BytesUploaded), r.Path})
+		rows = append(rows, []string{r.Image, r.Store, r.How, ui.Bytes(r.BytesUploaded), r.Verified, r.Path})
+		if r.CopyError != "" {
+			s.note("lkv: warning: %s got its own upload, because the copy on the server failed: %s\n", r.Store, r.CopyError)
+		}
 	}
-	if err := ui.Table(s.Stdout, s.style(), []string{"IMAGE", "STORE", "HOW", "UPLOADED", "PATH"}, rows); err != nil {
+	if err := ui.Table(s.Stdout, s.style(), []string{"IMAGE", "STORE", "HOW", "UPLOADED", "VERIFIED", "PATH"}, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(s.Stdout, "channel %s moved\n", c.String("channel"))
@@ -101,13 +102,20 @@ func (s system) printPushed(c *cli.Context, results []push.Result) error {
 
 // pushInputs reads what there is to push, before anything is connected.
 func (s system) pushInputs(c *cli.Context, spec specs.Spec) ([]push.Input, error) {
-	chosen, err := pick(c, "image", "image", spec.Images, func(i specs.Image) string { return i.Name })
+	chosen, err := pick(c, "image", "image", spec.Images, imageName)
 	if err != nil {
 		return nil, err
 	}
 	owner, err := s.owner(spec)
 	if err != nil {
 		return nil, err
+	}
+	reserve, err := specs.ParseSize(c.String("reserve"))
+	if err != nil || reserve <= 0 {
+		return nil, usagef("--reserve %s: write a size above zero, for example 1GiB", c.String("reserve"))
+	}
+	if level := c.String("verify"); !slices.Contains([]string{push.Full, push.Sample, push.Size}, level) {
+		return nil, usagef("--verify %s: write %s, %s or %s", level, push.Full, push.Sample, push.Size)
 	}
 	var list []push.Input
 	for _, img := range chosen {
@@ -124,8 +132,8 @@ func (s system) pushInputs(c *cli.Context, spec specs.Spec) ([]push.Input, error
 			return nil, err
 		}
 		list = append(list, push.Input{
-			Image: img.Name, ISO: iso, Manifest: m, Channel: c.String("channel"), Verify: given(c, "verify"),
-			Owner: owner, Nonce: nonce, Now: s.Now(),
+			Image: img.Name, ISO: iso, Manifest: m, Channel: c.String("channel"), Verify: c.String("verify"), Reserve: int64(reserve),
+			Owner: owner, Nonce: nonce, Now: s.Now(), Sleep: clock{s.Now}.Sleep,
 		})
 	}
 	return list, nil
@@ -144,9 +152,24 @@ func (u *uploads) show(e push.Progress) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	key := e.Phase + " " + u.image + " " + e.Store
+	switch {
+	case e.Phase == push.PhaseWait:
+		u.p.Line("%s %s: %v; trying again in %s", u.image, e.Store, e.Err, ui.Duration(e.Wait))
+		return
+	case e.Err != nil:
+		u.p.Line("%s: %v; uploading instead", key, e.Err)
+		if item := u.items[key]; item != nil {
+			item.Fail(e.Err)
+		}
+		return
+	}
 	item := u.items[key]
 	if item == nil {
-		item = u.p.Start(key, e.Total)
+		total := e.Total
+		if e.Phase == push.PhaseCopy { // the server does not say how far it is
+			total = 0
+		}
+		item = u.p.Start(key, total)
 		u.items[key] = item
 	}
 	item.Set(e.Done)

@@ -149,11 +149,14 @@ func (x *sessions) datastore(ctx context.Context, fleet string, p specs.Placemen
 	if got := x.picked[key]; got != "" {
 		return got, nil
 	}
-	got, err := x.store(ctx, specs.Store{Name: name, VCenter: p.VCenter, Datacenter: p.Datacenter, Datastore: name, Folder: path.Join("lkv-disks", fleet)})
+	client, err := x.client(ctx, p.VCenter)
 	if err != nil {
 		return "", err
 	}
-	ds, _, _ := strings.Cut(strings.TrimPrefix(got.Path(""), "["), "]")
+	ds, err := client.Datastore(ctx, p.Datacenter, name, path.Join("lkv-disks", fleet))
+	if err != nil {
+		return "", err
+	}
 	x.picked[key] = ds
 	return ds, nil
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // prose are words that follow "lkv" in sentences that are about the program, not about one of its commands.
-var prose = []string{"below", "does", "formatting", "itself", "knows", "lab authority", "needs", "only", "or", "makes", "puts"}
+var prose = []string{"below", "does", "formatting", "in", "itself", "knows", "lab authority", "needs", "only", "or", "makes", "puts"}
 
 var (
 	afterLKV = regexp.MustCompile(`\blkv ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+)\b)?`)

@@ -31,13 +31,17 @@ type Config struct {
 	// so a reconciler must work with both.
 	GuestinfoBumps bool
 
+	// HostFiles makes every host take uploads itself, on a port of its own and with its own certificate.
+	HostFiles bool
+
 	// TaskDelay is how long every task waits before it starts to work.
 	TaskDelay time.Duration
 }
 
 // Datacenter is one datacenter. Its network names are shared by all datacenters: equal names are one segment.
 type Datacenter struct {
-	Name       string
+	Name       string // unique in the lab. Slashes and percent signs are written as vCenter does: "%2f", "%25"
+	Folder     string // inventory folders that it lies in, from the root, for example "Europe/North"; empty: none
 	Clusters   []Cluster
 	Datastores []Datastore
 	Networks   []string // default: "VM Network", which every datacenter has
@@ -55,6 +59,9 @@ type Datastore struct {
 	Capacity int64    // bytes; default 1 TiB. Nothing is allocated: files are sparse
 	Hosts    []string // names of the hosts that mount it; empty: every host of the datacenter
 	NFS      bool     // type "NFS"; else "VMFS"
+	VSAN     bool     // type "vsan": top folders are namespace objects, and are made in no other way
+	Pod      string   // datastore cluster that it belongs to; empty: none
+	Same     string   // "<datacenter>/<datastore>" built before, whose storage this one is; empty: its own
 }
 
 // DefaultDatacenters returns DC1 and DC2, each with a cluster C1 of that many hosts, a store for ISO files "iso-nfs" and

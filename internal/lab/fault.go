@@ -22,6 +22,31 @@ const (
 	FullStore       // an upload finds no space (other calls: as Refuse)
 )
 
+// Cut and status faults carry a number beside their kind.
+const (
+	cutAt    Fault = 1000
+	answered Fault = 10000
+)
+
+// CutAt lets that many percent of an upload arrive and then cuts the connection (other calls: as Drop).
+func CutAt(percent int) Fault { return cutAt + Fault(percent) }
+
+// Status answers with that HTTP status instead of executing the call.
+func Status(code int) Fault { return answered + Fault(code) }
+
+func (f Fault) status() (int, bool) { return int(f - answered), f >= answered }
+
+// percent is how much of an upload arrives before the connection is cut.
+func (f Fault) percent() (int, bool) {
+	switch {
+	case f == CutUpload:
+		return 50, true
+	case f >= cutAt && f < answered:
+		return int(f - cutAt), true
+	}
+	return 0, false
+}
+
 // hook is the test's say in every mutating call.
 type hook struct {
 	mu sync.Mutex

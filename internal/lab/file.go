@@ -9,6 +9,21 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
+func makeDirectory(l *Lab, m *simulator.Method) (types.AnyType, types.BaseMethodFault) {
+	req := m.Body.(*types.MakeDirectory) //nolint:forcetypeassert // see createDisk
+	_, s, _, fault := l.resolve(req.Datacenter, req.Name)
+	if fault != nil {
+		return nil, fault
+	}
+	if s.VSAN && !s.hasTop(req.Name) {
+		return nil, &types.CannotCreateFile{FileFault: fileFault(req.Name)}
+	}
+	if _, err := methods.MakeDirectory(l.ctx, l.model.Service, req); err != nil {
+		return nil, faultOf(err)
+	}
+	return nil, nil
+}
+
 func deleteFile(l *Lab, m *simulator.Method) (types.AnyType, types.BaseMethodFault) {
 	req := m.Body.(*types.DeleteDatastoreFile_Task) //nolint:forcetypeassert // see createDisk
 	dc, _, local, fault := l.resolve(req.Datacenter, req.Name)

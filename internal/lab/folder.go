@@ -18,15 +18,20 @@ func (l *Lab) serveFolder(w http.ResponseWriter, r *http.Request) {
 		deny(w, http.StatusUnauthorized, "log in first")
 		return
 	}
-	dc := strings.TrimPrefix(r.URL.Query().Get("dcPath"), "/")
-	name := r.URL.Query().Get("dsName")
-	s := l.store(dc, name)
+	dc, name := r.URL.Query().Get("dcPath"), r.URL.Query().Get("dsName")
+	l.serveFile(w, r, l.storeAt(dc, name), "")
+}
+
+// serveFile serves one file of a datastore; nil is one that does not exist. via is the host that serves it; empty:
+// vCenter.
+func (l *Lab) serveFile(w http.ResponseWriter, r *http.Request, s *store, via string) {
 	if s == nil {
+		dc, name := r.URL.Query().Get("dcPath"), r.URL.Query().Get("dsName")
 		deny(w, http.StatusNotFound, "no datastore %q in datacenter %q", name, dc)
 		return
 	}
 	if l.accessible(s) != nil {
-		deny(w, http.StatusServiceUnavailable, "datastore %s is not accessible", name)
+		deny(w, http.StatusServiceUnavailable, "datastore %s is not accessible", s.Name)
 		return
 	}
 	path := strings.TrimPrefix(r.URL.Path, "/folder/")
@@ -39,7 +44,7 @@ func (l *Lab) serveFolder(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet, http.MethodHead:
 		http.ServeFile(w, r, local)
 	case http.MethodPut, http.MethodPost:
-		l.upload(w, r, s, fmt.Sprintf("[%s] %s", name, path), local)
+		l.upload(w, r, s, Call{Method: "PUT", Target: fmt.Sprintf("[%s] %s", s.Name, path), Via: via}, local)
 	default:
 		deny(w, http.StatusMethodNotAllowed, "%s is not supported", r.Method)
 	}
@@ -50,8 +55,12 @@ func (l *Lab) basicAuth(r *http.Request) bool {
 	return ok && u == l.cfg.Username && p == l.cfg.Password
 }
 
-func (l *Lab) upload(w http.ResponseWriter, r *http.Request, s *store, path, local string) {
-	fault := l.ask(l.record(Call{Method: "PUT", Target: path}))
+func (l *Lab) upload(w http.ResponseWriter, r *http.Request, s *store, call Call, local string) {
+	fault := l.ask(l.record(call))
+	if status, ok := fault.status(); ok {
+		deny(w, status, "injected")
+		return
+	}
 	switch fault {
 	case Drop:
 		cut()
@@ -68,11 +77,12 @@ func (l *Lab) upload(w http.ResponseWriter, r *http.Request, s *store, path, loc
 	case None, LoseReply, CutUpload:
 	}
 	body := io.Reader(r.Body)
-	if fault == CutUpload {
-		body = io.LimitReader(body, max(1, r.ContentLength/2))
+	percent, short := fault.percent()
+	if short {
+		body = io.LimitReader(body, r.ContentLength*int64(percent)/100)
 	}
-	status, err := l.keep(s, path, local, body, r.ContentLength)
-	if fault == CutUpload || fault == LoseReply {
+	status, err := l.keep(s, call.Target, local, body, r.ContentLength)
+	if short || fault == LoseReply {
 		cut()
 	}
 	if err != nil {
@@ -92,6 +102,9 @@ func (l *Lab) keep(s *store, path, local string, body io.Reader, size int64) (in
 	}
 	if info, err := os.Stat(local); err == nil && info.IsDir() {
 		return http.StatusMethodNotAllowed, errors.New("target is a directory")
+	}
+	if s.VSAN && !s.hasTop(path) {
+		return http.StatusInternalServerError, fmt.Errorf("%s: a top folder of %s is made by the namespace manager", path, s.Name)
 	}
 	status := http.StatusCreated
 	if exists(local) {

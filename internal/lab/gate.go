@@ -42,6 +42,7 @@ var operations = map[string]operation{
 	"SearchDatastore_Task":           {true, searchDatastore},
 	"SearchDatastoreSubFolders_Task": {true, searchFolders},
 	"RefreshDatastore":               {true, refreshDatastore},
+	"MakeDirectory":                  {true, makeDirectory},
 }
 
 // reads are methods with a task that change nothing.
@@ -51,7 +52,7 @@ var reads = map[string]bool{
 
 // writes are methods without a task that change something.
 var writes = map[string]bool{
-	"ShutdownGuest": true, "RebootGuest": true, "StandbyGuest": true, "UnregisterVM": true, "MakeDirectory": true, "SetVirtualDiskUuid": true,
+	"ShutdownGuest": true, "RebootGuest": true, "StandbyGuest": true, "UnregisterVM": true, "MakeDirectory": true, "CreateDirectory": true, "CancelTask": true, "SetVirtualDiskUuid": true,
 	"AnswerVM": true, "MarkAsTemplate": true, "MarkAsVirtualMachine": true, "CreateFolder": true, "CreateDatacenter": true, "CreateClusterEx": true,
 	"SetCustomValue": true, "setCustomValue": true, "SetField": true, "AddCustomFieldDef": true, "CreateResourcePool": true, "UpdateConfig": true,
 }
@@ -77,6 +78,14 @@ func (l *Lab) serveSDK(w http.ResponseWriter, r *http.Request) {
 		l.pass(r, body).send(w)
 		return
 	}
+	if m.Name == "AcquireGenericServiceTicket" && l.cfg.HostFiles {
+		if s := l.session(r); !s.ok() {
+			s.send(w)
+			return
+		}
+		l.ticket(w, m)
+		return
+	}
 	op, ours := operations[m.Name]
 	if !ours && !mutating(m.Name) {
 		l.pass(r, body).send(w)
@@ -96,9 +105,14 @@ func (l *Lab) serveSDK(w http.ResponseWriter, r *http.Request) {
 // serveCall executes one call, with the fault that was asked for.
 func (l *Lab) serveCall(w http.ResponseWriter, r *http.Request, body []byte, m *simulator.Method, op operation, fault Fault) {
 	task := strings.HasSuffix(m.Name, "_Task")
-	switch fault {
-	case Drop, CutUpload:
+	if status, ok := fault.status(); ok {
+		deny(w, status, "injected")
+		return
+	}
+	if _, short := fault.percent(); short || fault == Drop {
 		cut()
+	}
+	switch fault {
 	case ExpireAll:
 		l.ExpireSessions()
 		replyFault(w, new(types.NotAuthenticated))
@@ -114,7 +128,7 @@ func (l *Lab) serveCall(w http.ResponseWriter, r *http.Request, body []byte, m *
 	case Refuse, FullStore:
 		replyFault(w, broken())
 		return
-	case None, LoseReply:
+	case None, LoseReply, Drop, CutUpload:
 	}
 	answer := newRecorder()
 	switch {

@@ -20,6 +20,7 @@ type Call struct {
 	FileOps []string // file operations of device changes: "add:create [ds] x.vmdk", "edit:replace …", "remove:destroy …"
 	Keys    []string // extraConfig keys that the call sets, sorted
 	ISO     string   // CD-ROM backing that the call sets
+	Via     string   // host that took an upload itself; empty: vCenter did
 	Version string   // changeVersion that the call demands; empty: none
 }
 
@@ -88,6 +89,8 @@ func filesOf(body any) []string {
 	switch b := body.(type) {
 	case *types.MakeDirectory:
 		return []string{b.Name}
+	case *types.CreateDirectory:
+		return []string{b.DisplayName}
 	case *types.DeleteDatastoreFile_Task:
 		return []string{b.Name}
 	case *types.MoveDatastoreFile_Task:

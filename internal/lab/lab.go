@@ -28,6 +28,7 @@ type Lab struct {
 	stop   context.CancelFunc
 	net    *networks
 	ctl    *control
+	hosts  hostFiles
 	lock   *os.File
 
 	closing sync.Once
@@ -98,6 +99,11 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := l.serve(listener); err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	if l.cfg.HostFiles {
+		if err := l.serveHosts(ctx); err != nil {
+			return err
+		}
+	}
 	l.ctl, err = l.startControl()
 	return err
 }
@@ -117,6 +123,7 @@ func (l *Lab) shut() error {
 	if l.server != nil {
 		errs = append(errs, l.server.Close())
 	}
+	errs = append(errs, l.hosts.close())
 	for _, m := range l.running() {
 		m.Kill()
 	}

@@ -3,10 +3,14 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/google/uuid"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
@@ -18,10 +22,12 @@ type inventory struct {
 	datacenters map[string]*datacenter
 	hosts       map[types.ManagedObjectReference]string                         // host name
 	clusters    map[types.ManagedObjectReference][]types.ManagedObjectReference // hosts of a cluster
+	folders     map[string]*object.Folder                                       // by reference of the parent, and name
 }
 
 type datacenter struct {
 	name     string
+	path     string // inventory path without the leading slash
 	ref      types.ManagedObjectReference
 	hosts    map[string]types.ManagedObjectReference
 	stores   map[string]*store
@@ -55,7 +61,10 @@ func (l *Lab) build(ctx context.Context) error {
 		return fmt.Errorf("create model: %w", err)
 	}
 	l.model = m
-	l.inv = inventory{datacenters: map[string]*datacenter{}, hosts: map[types.ManagedObjectReference]string{}, clusters: map[types.ManagedObjectReference][]types.ManagedObjectReference{}}
+	if si, ok := m.Map().Get(vim25.ServiceInstance).(*simulator.ServiceInstance); ok {
+		si.Content.About.InstanceUuid = uuid.NewString() // the simulator's is the same everywhere
+	}
+	l.inv = inventory{datacenters: map[string]*datacenter{}, hosts: map[types.ManagedObjectReference]string{}, clusters: map[types.ManagedObjectReference][]types.ManagedObjectReference{}, folders: map[string]*object.Folder{}}
 	c, err := vim25.NewClient(ctx, m.Service)
 	if err != nil {
 		return fmt.Errorf("create model: %w", err)
@@ -69,7 +78,11 @@ func (l *Lab) build(ctx context.Context) error {
 }
 
 func (l *Lab) buildDatacenter(ctx context.Context, c *vim25.Client, d Datacenter) error {
-	dc, err := object.NewRootFolder(c).CreateDatacenter(ctx, d.Name)
+	folder, err := l.folder(ctx, c, d.Folder)
+	if err != nil {
+		return err
+	}
+	dc, err := folder.CreateDatacenter(ctx, d.Name)
 	if err != nil {
 		return err
 	}
@@ -77,7 +90,7 @@ func (l *Lab) buildDatacenter(ctx context.Context, c *vim25.Client, d Datacenter
 	if err != nil {
 		return err
 	}
-	b := &datacenter{name: d.Name, ref: dc.Reference(), hosts: map[string]types.ManagedObjectReference{}, stores: map[string]*store{}, networks: []string{defaultNetwork}}
+	b := &datacenter{name: d.Name, path: strings.TrimPrefix(d.Folder+"/"+d.Name, "/"), ref: dc.Reference(), hosts: map[string]types.ManagedObjectReference{}, stores: map[string]*store{}, networks: []string{defaultNetwork}}
 	l.inv.datacenters[d.Name] = b
 	for _, cl := range d.Clusters {
 		if err := l.buildCluster(ctx, folders, b, cl); err != nil {
@@ -92,6 +105,53 @@ func (l *Lab) buildDatacenter(ctx context.Context, c *vim25.Client, d Datacenter
 	for _, s := range d.Datastores {
 		if err := l.buildStore(ctx, c, b, s); err != nil {
 			return fmt.Errorf("datastore %s: %w", s.Name, err)
+		}
+	}
+	return buildPods(ctx, c, folders.DatastoreFolder, b, d.Datastores)
+}
+
+// folder makes inventory folders below the root, as far as they do not exist.
+func (l *Lab) folder(ctx context.Context, c *vim25.Client, dir string) (*object.Folder, error) {
+	at := object.NewRootFolder(c)
+	for _, name := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' }) {
+		key := at.Reference().Value + "/" + name
+		if l.inv.folders[key] == nil {
+			plain, err := url.PathUnescape(name) // making a folder escapes its name
+			if err != nil {
+				return nil, fmt.Errorf("folder %s: %w", name, err)
+			}
+			f, err := at.CreateFolder(ctx, plain)
+			if err != nil {
+				return nil, fmt.Errorf("folder %s: %w", name, err)
+			}
+			l.inv.folders[key] = f
+		}
+		at = l.inv.folders[key]
+	}
+	return at, nil
+}
+
+// buildPods puts datastores into their datastore clusters.
+func buildPods(ctx context.Context, c *vim25.Client, folder *object.Folder, b *datacenter, list []Datastore) error {
+	pods := map[string]*object.StoragePod{}
+	for _, d := range list {
+		if d.Pod == "" {
+			continue
+		}
+		pod := pods[d.Pod]
+		if pod == nil {
+			var err error
+			if pod, err = folder.CreateStoragePod(ctx, d.Pod); err != nil {
+				return fmt.Errorf("datastore cluster %s: %w", d.Pod, err)
+			}
+			pods[d.Pod] = pod
+		}
+		task, err := pod.MoveInto(ctx, []types.ManagedObjectReference{b.stores[d.Name].ref})
+		if err == nil {
+			err = task.Wait(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("datastore cluster %s: %w", d.Pod, err)
 		}
 	}
 	return nil
@@ -138,6 +198,9 @@ func addNetwork(ctx context.Context, c *vim25.Client, b *datacenter, name string
 
 func (l *Lab) buildStore(ctx context.Context, c *vim25.Client, b *datacenter, d Datastore) error {
 	s := &store{Datastore: d, dc: b.name, dir: l.DatastoreDir(b.name, d.Name)}
+	if d.Same != "" {
+		s.dir = l.DatastoreDir(path.Split(d.Same))
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
@@ -159,9 +222,25 @@ func (l *Lab) buildStore(ctx context.Context, c *vim25.Client, b *datacenter, d 
 	if d.NFS {
 		kind = "NFS"
 	}
+	if d.VSAN {
+		kind = "vsan"
+	}
 	l.update(s.ref, types.PropertyChange{Name: "summary.type", Val: kind},
 		types.PropertyChange{Name: "summary.multipleHostAccess", Val: len(d.Hosts) > 1})
+	if ds, ok := l.model.Map().Get(s.ref).(*simulator.Datastore); ok {
+		l.context().WithLock(ds, func() { ds.Capability.TopLevelDirectoryCreateSupported = types.NewBool(!d.VSAN) })
+	}
 	return l.refresh(s)
+}
+
+// storeAt finds a datastore by its datacenter's inventory path and its name; nil when there is none.
+func (l *Lab) storeAt(dcPath, name string) *store {
+	for _, d := range l.inv.datacenters {
+		if d.path == strings.TrimPrefix(dcPath, "/") {
+			return d.stores[name]
+		}
+	}
+	return nil
 }
 
 // store finds a datastore by datacenter and name; nil when there is none.

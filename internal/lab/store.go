@@ -121,6 +121,13 @@ func (l *Lab) accessible(s *store) types.BaseMethodFault {
 	return &types.InaccessibleDatastore{InvalidDatastore: types.InvalidDatastore{Datastore: &s.ref, Name: s.Name}}
 }
 
+// hasTop tells whether the first folder of a datastore path exists.
+func (s *store) hasTop(p string) bool {
+	_, rest, _ := strings.Cut(p, "] ")
+	top, _, deep := strings.Cut(rest, "/")
+	return deep && exists(filepath.Join(s.dir, top))
+}
+
 // room is the fault of a datastore without that many free bytes.
 func (s *store) room(path string, bytes int64) types.BaseMethodFault {
 	free, err := s.freeSpace()

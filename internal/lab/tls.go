@@ -64,3 +64,23 @@ func newIdentity(dir, host string) (identity, error) {
 	}
 	return id, nil
 }
+
+// selfSigned makes a certificate that nobody signed, as hosts have. Its private key stays in memory.
+func selfSigned(name string) (tls.Certificate, error) {
+	now := time.Now()
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost.localdomain"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	parsed, err := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: parsed}, err
+}
+
+// thumbprint is what vCenter shows of a host's certificate: SHA-1, as versions before 8 do.
+func thumbprint(cert tls.Certificate) string { return soap.ThumbprintSHA1(cert.Leaf) }

@@ -56,7 +56,7 @@ func (p *Progress) Start(name string, total int64) *Item {
 	}
 	counters := []decor.Decorator{decor.Elapsed(decor.ET_STYLE_MMSS)}
 	if total > 0 {
-		counters = []decor.Decorator{decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f")}
+		counters = []decor.Decorator{decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"), decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 7})}
 	}
 	options := []mpb.BarOption{
 		mpb.PrependDecorators(decor.Name(short(name)+" ", decor.WCSyncSpaceR)), mpb.AppendDecorators(counters...),

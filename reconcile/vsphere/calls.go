@@ -25,9 +25,11 @@ var calls = map[string]kind{
 	"RetrievePropertiesEx": reads, "ContinueRetrievePropertiesEx": reads, "RetrieveProperties": reads,
 	"CreateContainerView": reads, "DestroyView": reads, "FindByInventoryPath": reads,
 	"SearchDatastore_Task": reads, "QueryVirtualDiskUuid": reads,
+	"AcquireGenericServiceTicket": reads, // for one upload to one host; it changes nothing
 
 	"MakeDirectory": writes, "CreateDirectory": writes, "CreateFolder": writes,
-	"MoveDatastoreFile_Task": writes, "DeleteDatastoreFile_Task": writes, "CreateVirtualDisk_Task": writes,
+	"MoveDatastoreFile_Task": writes, "DeleteDatastoreFile_Task": writes, "CopyDatastoreFile_Task": writes,
+	"CreateVirtualDisk_Task": writes, "CancelTask": writes,
 	"CreateVM_Task": writes, "ReconfigVM_Task": writes,
 	"PowerOnVM_Task": writes, "PowerOffVM_Task": writes, "ShutdownGuest": writes,
 }

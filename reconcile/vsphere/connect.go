@@ -5,7 +5,8 @@
 // sent, and those that could touch a data disk are refused by what they carry. Device specifications are written by
 // hand; govmomi's helpers default to creating, replacing and destroying disk files.
 //
-// Not supported: ESXi without vCenter, moving VMs, deleting anything but lkv's own unfinished uploads.
+// Not supported: VMs on ESXi without vCenter (its datastores work as stores), moving VMs, deleting anything but lkv's
+// own unfinished uploads and the ISOs that the caller names.
 package vsphere
 
 import (
@@ -50,6 +51,7 @@ type Client struct {
 	gate    *gate
 	files   *folderGate
 	session *session
+	trace   func(method string, mutating bool)
 	base    string // URL without credentials, for messages
 }
 
@@ -70,15 +72,12 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", u.Host, explain(err, u.Host))
 	}
-	if content.About.ApiType != "VirtualCenter" {
-		return nil, fmt.Errorf("connect to %s: it is %s, lkv needs a vCenter", u.Host, content.About.FullName)
-	}
 	if err := sc.UseServiceVersion(); err != nil {
 		return nil, fmt.Errorf("ask %s for its API version: %w", u.Host, err)
 	}
-	c := &Client{base: u.Scheme + "://" + u.Host, files: folder}
+	c := &Client{base: u.Scheme + "://" + u.Host, files: folder, trace: cfg.Trace}
 	c.session = &session{next: sc, user: cfg.Username, password: cfg.Password, manager: *content.SessionManager}
-	c.gate = &gate{next: c.session, trace: cfg.Trace, permits: map[string]bool{}}
+	c.gate = &gate{next: c.session, trace: cfg.Trace, permits: map[string]bool{}, roots: map[string]bool{}, copies: map[types.ManagedObjectReference]bool{}}
 	c.vim = &vim25.Client{Client: sc, ServiceContent: content, RoundTripper: c.gate}
 	if err := c.session.login(ctx); err != nil {
 		return nil, fmt.Errorf("log in to %s as %s: %w", u.Host, cfg.Username, explain(err, u.Host))
@@ -98,6 +97,9 @@ func (c *Client) Close(ctx context.Context) error {
 
 // About returns product and version, for example "VMware vCenter Server 8.0.3".
 func (c *Client) About() string { return c.vim.ServiceContent.About.FullName }
+
+// vcenter tells whether this is a vCenter, and not a host by itself.
+func (c *Client) vcenter() bool { return c.vim.ServiceContent.About.ApiType == "VirtualCenter" }
 
 func (cfg Config) address() (*url.URL, error) {
 	if cfg.URL == "" {

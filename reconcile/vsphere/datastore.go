@@ -24,7 +24,9 @@ type datastore struct {
 	name    string
 	free    int64
 	browser types.ManagedObjectReference
-	hosts   []types.ManagedObjectReference // that mount it, accessible
+	volume  string                         // URL, the same for every datastore object of one storage
+	hosts   []types.ManagedObjectReference // that mount it, accessible and writable
+	live    []types.ManagedObjectReference // those of them that are connected and not in maintenance; only in a Store
 	out     string                         // why nothing can be put there; empty when all is well
 	named   bool                           // the fleet names it
 	flat    bool                           // no folders at the root, as on vSAN
@@ -63,7 +65,7 @@ func (c *Client) describe(ctx context.Context, dc *object.Datacenter, refs []typ
 	var list []datastore
 	for _, o := range objects {
 		sum, _ := get[types.DatastoreSummary](o, "summary")
-		d := datastore{c: c, dc: dc, ref: o.ref, name: text(o, "name"), free: sum.FreeSpace}
+		d := datastore{c: c, dc: dc, ref: o.ref, name: text(o, "name"), free: sum.FreeSpace, volume: sum.Url}
 		switch {
 		case !sum.Accessible:
 			d.out = "not accessible"
@@ -73,7 +75,7 @@ func (c *Client) describe(ctx context.Context, dc *object.Datacenter, refs []typ
 		d.browser, _ = get[types.ManagedObjectReference](o, "browser")
 		mounts, _ := get[[]types.DatastoreHostMount](o, "host")
 		for _, m := range mounts {
-			if m.MountInfo.Accessible == nil || *m.MountInfo.Accessible {
+			if (m.MountInfo.Accessible == nil || *m.MountInfo.Accessible) && m.MountInfo.AccessMode != string(types.HostMountModeReadOnly) {
 				d.hosts = append(d.hosts, m.Key)
 			}
 		}
@@ -110,8 +112,9 @@ func (d datastore) path(p string) string {
 // file is one file as the datastore browser shows it.
 type file struct {
 	name     string
-	size     int64 // what it takes on the datastore
-	capacity int64 // of a disk, bytes; 0 when the browser does not say
+	friendly string // what people call it, where that is something else
+	size     int64  // what it takes on the datastore
+	capacity int64  // of a disk, bytes; 0 when the browser does not say
 	changed  time.Time
 	dir      bool
 }
@@ -156,7 +159,7 @@ func (d datastore) search(ctx context.Context, dir, pattern string, query ...typ
 	var list []file
 	for _, f := range found.File {
 		in := f.GetFileInfo()
-		one := file{name: in.Path, size: in.FileSize}
+		one := file{name: in.Path, friendly: in.FriendlyName, size: in.FileSize}
 		if in.Modification != nil {
 			one.changed = *in.Modification
 		}
@@ -192,7 +195,7 @@ func (d datastore) mkdir(ctx context.Context, dir string) error {
 		return nil
 	}
 	if top, _, _ := strings.Cut(dir, "/"); d.flat {
-		if err := d.namespace(ctx, top); err != nil {
+		if _, err := d.namespace(ctx, top); err != nil {
 			return err
 		}
 		if top == dir {
@@ -209,15 +212,79 @@ func (d datastore) mkdir(ctx context.Context, dir string) error {
 	return nil
 }
 
-// namespace makes a top folder on a datastore that has no plain ones (vSAN, vVol).
-func (d datastore) namespace(ctx context.Context, top string) error {
-	if _, err := d.search(ctx, top, "*"); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
+// topName returns the name on the datastore of a top folder that people call top. On vSAN and vVol the two differ:
+// people see "lkv", and the folder is a namespace object whose name is its UUID.
+func (d datastore) topName(ctx context.Context, top string) (string, error) {
+	list, err := d.search(ctx, "", "*")
+	if err != nil {
+		return "", err
+	}
+	for _, f := range list {
+		if f.dir && (f.friendly == top || f.name == top) {
+			return f.name, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w", d.path(top), fs.ErrNotExist)
+}
+
+// namespace makes a top folder on a datastore that has no plain ones (vSAN, vVol), unless it exists. It returns the
+// folder's name on the datastore.
+func (d datastore) namespace(ctx context.Context, top string) (string, error) {
+	name, err := d.topName(ctx, top)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return name, err
 	}
 	ns := object.NewDatastoreNamespaceManager(d.c.vim)
-	ds := object.NewDatastore(d.c.vim, d.ref)
-	if _, err := ns.CreateDirectory(ctx, ds, top, ""); err != nil && !isFault[*types.FileAlreadyExists](err) {
-		return fmt.Errorf("make top folder %s: %w", d.path(top), err)
+	made, err := ns.CreateDirectory(ctx, object.NewDatastore(d.c.vim, d.ref), top, "")
+	if isFault[*types.FileAlreadyExists](err) { // somebody else made it just now
+		return d.topName(ctx, top)
 	}
-	return nil
+	if err != nil {
+		return "", fmt.Errorf("make top folder %s: %w", d.path(top), err)
+	}
+	return path.Base(made), nil // "/vmfs/volumes/vsan:…/<uuid>"
+}
+
+// reachable says of datastores that no host which works has mounted that nothing can be put there: vCenter hands
+// every upload on to a host. A host without vCenter takes uploads in maintenance, too.
+func (c *Client) reachable(ctx context.Context, list []datastore) ([]datastore, error) {
+	if !c.vcenter() {
+		return list, nil
+	}
+	for i := range list {
+		d := &list[i]
+		if d.out != "" {
+			continue
+		}
+		d.out = "mounted on no host that can write to it"
+		if len(d.hosts) == 0 {
+			continue
+		}
+		var wants []want
+		for _, h := range d.hosts {
+			wants = append(wants, want{h, []string{"name", "runtime.connectionState", "runtime.inMaintenanceMode"}})
+		}
+		hosts, err := c.retrieve(ctx, wants...)
+		if err != nil {
+			return nil, fmt.Errorf("read the hosts of datastore %s: %w", d.name, err)
+		}
+		var why []string
+		for _, h := range hosts {
+			state, _ := get[types.HostSystemConnectionState](h, "runtime.connectionState")
+			resting, _ := get[bool](h, "runtime.inMaintenanceMode")
+			switch {
+			case state != types.HostSystemConnectionStateConnected:
+				why = append(why, text(h, "name")+" is "+string(state))
+			case resting:
+				why = append(why, text(h, "name")+" is in maintenance mode")
+			default:
+				d.live = append(d.live, h.ref)
+			}
+		}
+		d.out = ""
+		if len(d.live) == 0 {
+			d.out = "mounted on no host that is connected and outside maintenance (" + sorted(why) + ")"
+		}
+	}
+	return list, nil
 }

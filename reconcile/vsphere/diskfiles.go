@@ -117,7 +117,7 @@ func (d datastore) uuid(ctx context.Context, file string) (string, error) {
 // capacity reads a disk's capacity from its descriptor, for datastore browsers that do not tell it.
 func (d datastore) capacity(ctx context.Context, file string) (int64, error) {
 	_, rest, _ := strings.Cut(file, "] ")
-	r, err := d.open(ctx, rest, descriptorMax)
+	r, err := d.open(ctx, rest, 0, descriptorMax)
 	if err != nil {
 		return 0, fmt.Errorf("read the capacity of %s: %w", file, err)
 	}

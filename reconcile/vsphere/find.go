@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -14,53 +15,145 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// datacenter finds a datacenter by name or inventory path; an empty name means the only one there is.
+// datacenter finds a datacenter by name or inventory path; an empty name means the only one there is. Names with
+// slashes and percent signs are found the way a person writes them and the way vCenter does ("%2f", "%25").
 func (c *Client) datacenter(ctx context.Context, name string) (*object.Datacenter, error) {
-	f := find.NewFinder(c.vim)
-	if name == "" {
-		name = "*"
+	all, err := c.datacenters(ctx)
+	if err != nil {
+		return nil, err
 	}
-	dc, err := f.Datacenter(ctx, name)
-	if err == nil {
-		return dc, nil
+	path := func(d *object.Datacenter) string { return d.InventoryPath }
+	switch found := choose(all, name, path); {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, fmt.Errorf("datacenter %q is ambiguous: write its inventory path, one of %s", orElse(name, "*"), sorted(names(found, path)))
+	case len(all) == 0:
+		return nil, errors.New("this user sees no datacenter (R20)")
 	}
-	return nil, notFound(err, "datacenter", name, func() ([]string, error) {
-		all, err := f.DatacenterList(ctx, "*")
-		return names(all, func(d *object.Datacenter) string { return d.InventoryPath }), err
-	})
+	return nil, fmt.Errorf("datacenter %q not found; there is: %s", name, sorted(names(all, path)))
+}
+
+// datacenters returns every datacenter with its inventory path, also those in folders.
+func (c *Client) datacenters(ctx context.Context) ([]*object.Datacenter, error) {
+	root := c.vim.ServiceContent.RootFolder
+	list, err := c.under(ctx, root, "Datacenter", []string{"name", "parent"})
+	if err != nil {
+		return nil, err
+	}
+	folders := map[types.ManagedObjectReference]item{}
+	var all []*object.Datacenter
+	for _, o := range list {
+		dc := object.NewDatacenter(c.vim, o.ref)
+		dc.InventoryPath = "/" + text(o, "name")
+		for up, ok := get[types.ManagedObjectReference](o, "parent"); ok && up != root; {
+			f, known := folders[up]
+			if !known {
+				got, err := c.retrieve(ctx, want{up, []string{"name", "parent"}})
+				if err != nil {
+					return nil, fmt.Errorf("read the folder of datacenter %s: %w", text(o, "name"), err)
+				}
+				f, folders[up] = got[0], got[0]
+			}
+			dc.InventoryPath = "/" + text(f, "name") + dc.InventoryPath
+			up, ok = get[types.ManagedObjectReference](f, "parent")
+		}
+		all = append(all, dc)
+	}
+	slices.SortFunc(all, func(a, b *object.Datacenter) int { return strings.Compare(a.InventoryPath, b.InventoryPath) })
+	return all, nil
+}
+
+// choose returns what a name means among inventory paths, most literal meaning first: a name or path as vCenter
+// writes it, as a person writes it, a pattern. An empty name means all.
+func choose[T any](all []T, name string, pathOf func(T) string) []T {
+	rooted := "/" + strings.Trim(name, "/")
+	for _, same := range []func(string) bool{
+		func(p string) bool { return name == "" || p == rooted || last(p) == name },
+		func(p string) bool { return plain(p) == rooted || plain(last(p)) == name },
+		func(p string) bool { ok, err := path.Match(name, plain(last(p))); return ok && err == nil },
+	} {
+		var found []T
+		for _, v := range all {
+			if same(pathOf(v)) {
+				found = append(found, v)
+			}
+		}
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+func sorted(list []string) string {
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 // datastores resolves a name, glob or inventory path, or a datastore cluster's name, to datastores,
 // usable or not.
 func (c *Client) datastores(ctx context.Context, dc *object.Datacenter, name string) ([]datastore, error) {
-	f := c.finder(dc)
-	if name == "" {
-		name = "*"
+	list, err := c.under(ctx, dc.Reference(), "Datastore", []string{"name"})
+	if err != nil {
+		return nil, err
 	}
-	var refs []types.ManagedObjectReference
-	list, err := f.DatastoreList(ctx, name)
-	for _, d := range list {
-		refs = append(refs, d.Reference())
-	}
-	if isNotFound(err) {
-		if pod, perr := f.DatastoreCluster(ctx, name); perr == nil {
-			err = nil
-			children, cerr := pod.Children(ctx)
-			if cerr != nil {
-				return nil, fmt.Errorf("read datastore cluster %s: %w", name, cerr)
-			}
-			for _, ch := range children {
-				refs = append(refs, ch.Reference())
-			}
+	refs := called(list, dc, name)
+	if len(refs) == 0 {
+		if refs, err = c.podMembers(ctx, dc, name); err != nil {
+			return nil, err
 		}
 	}
-	if err != nil {
-		return nil, notFound(err, "datastore", name, func() ([]string, error) {
-			all, err := f.DatastoreList(ctx, "*")
-			return names(all, func(d *object.Datastore) string { return d.Name() }), err
-		})
+	if len(refs) == 0 {
+		found := choose(list, name, func(o item) string { return "/" + text(o, "name") })
+		refs = names(found, func(o item) types.ManagedObjectReference { return o.ref })
+	}
+	if len(refs) == 0 && strings.Contains(name, "/") { // a pattern within a folder
+		found, err := c.finder(dc).DatastoreList(ctx, name)
+		if err != nil && !isNotFound(err) {
+			return nil, fmt.Errorf("find datastore %q: %w", name, err)
+		}
+		refs = names(found, func(d *object.Datastore) types.ManagedObjectReference { return d.Reference() })
+	}
+	if len(refs) == 0 {
+		if len(list) == 0 {
+			return nil, fmt.Errorf("datastore %q not found", name)
+		}
+		return nil, fmt.Errorf("datastore %q not found; there is: %s", name, sorted(names(list, func(o item) string { return text(o, "name") })))
 	}
 	return c.describe(ctx, dc, refs)
+}
+
+// podMembers returns the datastores of a datastore cluster; none when there is no such cluster.
+func (c *Client) podMembers(ctx context.Context, dc *object.Datacenter, name string) ([]types.ManagedObjectReference, error) {
+	pods, err := c.under(ctx, dc.Reference(), "StoragePod", []string{"name", "childEntity"})
+	if err != nil {
+		return nil, err
+	}
+	found := called(pods, dc, name)
+	if len(found) == 0 {
+		return nil, nil
+	}
+	i := slices.IndexFunc(pods, func(o item) bool { return o.ref == found[0] })
+	refs, _ := get[[]types.ManagedObjectReference](pods[i], "childEntity")
+	if len(refs) == 0 {
+		return nil, fmt.Errorf("datastore cluster %q has no datastore", name)
+	}
+	return refs, nil
+}
+
+// called returns the objects of a datacenter with that name, or with that inventory path. Datastores and their
+// clusters have different names within a datacenter, whatever folders they lie in.
+func called(list []item, dc *object.Datacenter, name string) []types.ManagedObjectReference {
+	below, absolute := strings.CutPrefix(name, dc.InventoryPath+"/datastore/")
+	var refs []types.ManagedObjectReference
+	for _, o := range list {
+		n := text(o, "name")
+		if n == name || plain(n) == name || absolute && last(below) == n {
+			refs = append(refs, o.ref)
+		}
+	}
+	return refs
 }
 
 // network finds a network or port group.
@@ -77,14 +170,14 @@ func (c *Client) network(ctx context.Context, dc *object.Datacenter, name string
 }
 
 // folder finds a VM folder, relative to the datacenter's, and makes what is missing of it.
-func (c *Client) folder(ctx context.Context, dc *object.Datacenter, path string) (*object.Folder, error) {
+func (c *Client) folder(ctx context.Context, dc *object.Datacenter, dir string) (*object.Folder, error) {
 	folders, err := dc.Folders(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the folders of datacenter %s: %w", dc.Name(), err)
 	}
 	at := folders.VmFolder
-	path = strings.TrimPrefix(path, folders.VmFolder.InventoryPath)
-	for _, name := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' }) {
+	dir = strings.TrimPrefix(dir, folders.VmFolder.InventoryPath)
+	for _, name := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' }) {
 		next, err := c.child(ctx, at, name)
 		if err != nil {
 			return nil, err
@@ -95,7 +188,7 @@ func (c *Client) folder(ctx context.Context, dc *object.Datacenter, path string)
 				next, err = c.child(ctx, at, name)
 			}
 			if err != nil || next == nil {
-				return nil, fmt.Errorf("make VM folder %s in %s: %w", name, path, cmp.Or(err, errHidden))
+				return nil, fmt.Errorf("make VM folder %s in %s: %w", name, dir, cmp.Or(err, errHidden))
 			}
 		}
 		at = next
@@ -164,8 +257,8 @@ func notFound(err error, kind, name string, all func() ([]string, error)) error 
 	return fmt.Errorf("%s %q not found; there is: %s", kind, name, strings.Join(list, ", "))
 }
 
-func names[T any](list []T, of func(T) string) []string {
-	out := make([]string, len(list))
+func names[T, N any](list []T, of func(T) N) []N {
+	out := make([]N, len(list))
 	for i, v := range list {
 		out[i] = of(v)
 	}

@@ -48,6 +48,9 @@ func (c *Client) Fleet(cfg FleetConfig) *Fleet {
 // Observe takes one complete look, in a number of calls that does not depend on the number of VMs. When anything
 // could not be read, Problem says so and nothing else is to be believed.
 func (f *Fleet) Observe(ctx context.Context, desired plan.Desired) (plan.Observed, error) {
+	if !f.c.vcenter() {
+		return plan.Observed{Problem: fmt.Sprintf("%s is %s: VMs are managed through a vCenter only", f.c.base, f.c.About())}, nil
+	}
 	var err error
 	for range 3 { // a VM or task that goes away between two reads makes the second fail
 		var all sight
@@ -67,6 +70,9 @@ func (f *Fleet) Observe(ctx context.Context, desired plan.Desired) (plan.Observe
 // Execute carries out one step: it reads the VM afresh, returns at once when the step is done, checks that the change
 // is allowed, and makes it. A refusal is a plan.Blocked; ErrChanged asks for another look.
 func (f *Fleet) Execute(ctx context.Context, step plan.Step, desired plan.Desired) error {
+	if !f.c.vcenter() {
+		return fmt.Errorf("%s is %s: VMs are managed through a vCenter only", f.c.base, f.c.About())
+	}
 	err := f.execute(ctx, step, desired)
 	if err == nil {
 		return nil

@@ -37,7 +37,9 @@ type gate struct {
 	trace func(method string, mutating bool)
 
 	mu      sync.Mutex
-	permits map[string]bool // disk files that CreateDisk has just proved not to exist, each good for one call
+	permits map[string]bool                       // disk files that CreateDisk has just proved not to exist, each good for one call
+	roots   map[string]bool                       // folders of stores, by datacenter and path
+	copies  map[types.ManagedObjectReference]bool // tasks of copies, the only ones that may be cancelled
 }
 
 // RoundTrip implements soap.RoundTripper.
@@ -53,7 +55,13 @@ func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	if g.trace != nil && k != login {
 		g.trace(name, k == writes)
 	}
-	return g.next.RoundTrip(ctx, req, res)
+	err := g.next.RoundTrip(ctx, req, res)
+	if b, ok := res.(*methods.CopyDatastoreFile_TaskBody); ok && err == nil && b.Res != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.copies[b.Res.Returnval] = true
+	}
+	return err
 }
 
 // permit allows the one creation of a disk file.
@@ -66,9 +74,19 @@ func (g *gate) permit(dc types.ManagedObjectReference, file string) {
 func (g *gate) refuse(req soap.HasFault) string {
 	switch b := req.(type) {
 	case *methods.DeleteDatastoreFile_TaskBody:
-		if !temporary(b.Req.Name) {
-			return fmt.Sprintf("%s is no unfinished upload of lkv", b.Req.Name)
+		if !temporary(b.Req.Name) && !g.image(b.Req.Datacenter, b.Req.Name) {
+			return fmt.Sprintf("%s is no unfinished upload of lkv, and no ISO of a store", b.Req.Name)
 		}
+	case *methods.CopyDatastoreFile_TaskBody:
+		return g.refuseCopy(b.Req)
+	case *methods.CancelTaskBody:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !g.copies[b.Req.This] {
+			return fmt.Sprintf("%s is no copy that was started here", b.Req.This.Value)
+		}
+	case *methods.AcquireGenericServiceTicketBody:
+		return refuseTicket(b.Req.Spec)
 	case *methods.MoveDatastoreFile_TaskBody:
 		return refuseMove(b.Req)
 	case *methods.CreateVirtualDisk_TaskBody:
@@ -172,12 +190,6 @@ func refuseAttach(d *types.VirtualDisk) string {
 	}
 	return ""
 }
-
-// part is what the name of an unfinished upload of package push ends with: who pushes, and a nonce. No disk's name
-// can end so.
-var part = regexp.MustCompile(`\.lkv-part-[0-9a-f]{8}-[0-9a-f]+$`)
-
-func temporary(p string) bool { return part.MatchString(p) }
 
 // folderGate watches datastore access over HTTP: a PUT replaces what lies under the name, so only temporary names
 // are ever written, and the one certificate that installKey is about to upload. Nothing is deleted that way.

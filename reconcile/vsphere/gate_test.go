@@ -37,6 +37,21 @@ func move(from, to string, force bool) soap.HasFault {
 
 const unfinished = "[ds] lkv/w/a.iso.lkv-part-0123abcd-99887766"
 
+func copying(from, to string, force bool, dc *types.ManagedObjectReference) soap.HasFault {
+	return &methods.CopyDatastoreFile_TaskBody{Req: &types.CopyDatastoreFile_Task{SourceName: from, SourceDatacenter: dc, DestinationName: to, DestinationDatacenter: dc, Force: &force}}
+}
+
+func ticketFor(method, u string) soap.HasFault {
+	return &methods.AcquireGenericServiceTicketBody{Req: &types.AcquireGenericServiceTicket{Spec: &types.SessionManagerHttpServiceRequestSpec{Method: method, Url: u}}}
+}
+
+var (
+	isoFile = "[ds] lkv/w/" + strings.Repeat("0a", 32) + ".iso"
+	vmFile  = "[ds] lkv/w/" + strings.Repeat("0a", 32) + ".vmdk"
+)
+
+const ending = ".lkv-part-0123abcd-99887766"
+
 // D1: whoever asks, these calls do not leave the process.
 func TestGateRefuses(t *testing.T) {
 	disk := dataDisk(1000, 0, "[ds] lkv-disks/f/a.vmdk", 1<<30)
@@ -55,6 +70,21 @@ func TestGateRefuses(t *testing.T) {
 		"copy a file":               &methods.CopyDatastoreFile_TaskBody{Req: &types.CopyDatastoreFile_Task{}},
 		"delete an ISO":             &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: "[ds] lkv/w/a.iso"}},
 		"delete a disk's file":      &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: "[ds] lkv-disks/f/a.lkv-part-0123abcd-99.vmdk"}},
+		"delete an ISO elsewhere":   &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: strings.Replace(isoFile, "lkv", "other", 1), Datacenter: &dc}},
+		"delete another DC's ISO":   &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: isoFile, Datacenter: &types.ManagedObjectReference{Type: "Datacenter", Value: "dc-2"}}},
+		"delete a disk by digest":   &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: vmFile, Datacenter: &dc}},
+		"copy an ISO elsewhere":     copying(isoFile, "[ds] other/x.iso"+ending, false, &dc),
+		"copy to a final name":      copying(isoFile, strings.Replace(isoFile, "/w/", "/x/", 1), false, &dc),
+		"copy over a file":          copying(isoFile, isoFile+ending, true, &dc),
+		"copy a disk by digest":     copying(vmFile, isoFile+ending, false, &dc),
+		"copy to a disk's name":     copying(isoFile, vmFile+ending, false, &dc),
+		"copy an unfinished upload": copying(isoFile+ending, isoFile+ending+"0", false, &dc),
+		"copy from nowhere":         copying(isoFile, isoFile+ending, false, nil),
+		"cancel a task":             &methods.CancelTaskBody{Req: &types.CancelTask{This: types.ManagedObjectReference{Type: "Task", Value: "task-1"}}},
+		"a ticket for a download":   ticketFor("httpGet", "https://h/folder/lkv/w/a.iso"+ending+"?dsName=ds"),
+		"a ticket for a disk":       ticketFor("httpPut", "https://h/folder/vm/a-flat.vmdk?dsName=ds"),
+		"a ticket by its query":     ticketFor("httpPut", "https://h/folder/vm/a-flat.vmdk?x="+ending),
+		"a ticket for no file":      ticketFor("httpPut", "https://h/cgi-bin/x"+ending),
 		"delete a folder":           &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: "[ds] lkv-disks"}},
 		"move a disk's file":        move("[ds] lkv-disks/f/a.vmdk", "[ds] x.vmdk", false),
 		"overwrite a disk's file":   move(unfinished, "[ds] lkv-disks/f/a.vmdk", true),
@@ -94,7 +124,7 @@ func TestGateRefuses(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			w := &wire{}
-			g := &gate{next: w, permits: map[string]bool{}, trace: func(m string, _ bool) { t.Errorf("traced %s", m) }}
+			g := &gate{next: w, permits: map[string]bool{}, roots: map[string]bool{"dc-1[ds] lkv": true}, trace: func(m string, _ bool) { t.Errorf("traced %s", m) }}
 			err := g.RoundTrip(t.Context(), req, nil)
 			var f *ForbiddenError
 			if !errors.As(err, &f) || len(w.sent) > 0 {
@@ -126,12 +156,16 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 	dc := types.ManagedObjectReference{Type: "Datacenter", Value: "dc-1"}
 	file := "[ds] lkv-disks/f/a.vmdk"
 	w := &wire{}
-	g := &gate{next: w, permits: map[string]bool{}}
+	g := &gate{next: w, permits: map[string]bool{}, roots: map[string]bool{}, copies: map[types.ManagedObjectReference]bool{}}
 	g.permit(dc, file)
+	g.own(dc, "[ds] lkv")
 	create := &methods.CreateVirtualDisk_TaskBody{Req: &types.CreateVirtualDisk_Task{Name: file, Datacenter: &dc}}
 	for _, req := range []soap.HasFault{
 		create,
 		&methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: unfinished}},
+		&methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: isoFile, Datacenter: &dc}},
+		copying(isoFile, isoFile+ending, false, &dc),
+		ticketFor("httpPut", "https://h/folder/lkv/w/a%20b.iso"+ending+"?dsName=ds"),
 		move(unfinished, "[ds] lkv/w/a.iso", false),
 		move(unfinished, "[ds] lkv/w/channels/latest.json", true),
 		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", DeviceChange: change("add", "", disk)}),
@@ -145,7 +179,7 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 			t.Errorf("%T: %v", req, err)
 		}
 	}
-	if len(w.sent) != 9 {
+	if len(w.sent) != 12 {
 		t.Errorf("sent %v", w.sent)
 	}
 	if err := g.RoundTrip(t.Context(), create, nil); err == nil {

@@ -115,7 +115,7 @@ func (h home) keep(ctx context.Context, der []byte) error {
 }
 
 func (h home) holds(ctx context.Context, p string, der []byte) (bool, error) {
-	r, err := h.ds.open(ctx, p, 0)
+	r, err := h.ds.open(ctx, p, 0, -1)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -1,18 +1,21 @@
 package vsphere
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
-	"net/url"
 	"path"
+	"slices"
 	"strings"
+	"sync"
 
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
 // StoreConfig names a place for ISOs.
@@ -21,47 +24,100 @@ type StoreConfig struct {
 	Datacenter string // name or inventory path; empty: the only one
 	Datastore  string // name, inventory path, or datastore cluster
 	Folder     string // top folder; default "lkv"
+	Image      string // whose files are read or written; of a datastore cluster, the member that has them is taken
+	Transport  string // "auto", "vcenter" or "host": who takes uploads; empty: "auto"
 }
 
 // Store is a folder of a datastore. It has the methods package push asks of a store. Paths are relative to the
-// folder and use slashes.
+// folder and use slashes. Errors are *StoreError: they say whether another try may help.
 type Store struct {
 	ds   datastore
 	name string
-	root string
+	root string // as configured
+	via  route
+
+	mu  sync.Mutex
+	top string // of a datastore without plain top folders: what the first part of root is really called; empty: not made
 }
 
-// Store finds the datastore. Of a datastore cluster it takes the one that has the folder already, else the one with
-// most free space, so that pushes keep going to one place.
+// Store finds the datastore. Of a datastore cluster it takes the member that has the image's folder already, else the
+// one with most free space. One in maintenance, or that no host that works has mounted, is not taken.
 func (c *Client) Store(ctx context.Context, cfg StoreConfig) (*Store, error) {
-	s := &Store{name: cfg.Name, root: path.Clean(strings.Trim(cfg.Folder, "/"))}
+	s, err := c.store(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", cfg.Name, err)
+	}
+	return s, nil
+}
+
+func (c *Client) store(ctx context.Context, cfg StoreConfig) (*Store, error) {
+	s := &Store{name: cfg.Name, root: path.Clean(strings.Trim(cfg.Folder, "/")), via: route{mode: cmp.Or(cfg.Transport, Auto)}}
 	if s.root == "." {
 		s.root = "lkv"
 	}
-	if strings.HasPrefix(s.root, "..") {
-		return nil, fmt.Errorf("store %s: folder %q leaves the datastore", cfg.Name, cfg.Folder)
+	top, _, _ := strings.Cut(s.root, "/")
+	switch {
+	case top == "..":
+		return nil, fmt.Errorf("folder %q leaves the datastore", cfg.Folder)
+	case top == plan.DiskFolder:
+		return nil, fmt.Errorf("folder %q is where data disks lie: use another", cfg.Folder)
+	case !slices.Contains([]string{Auto, ViaVCenter, ViaHost}, s.via.mode):
+		return nil, fmt.Errorf("transport %q: write auto, vcenter or host", cfg.Transport)
 	}
-	dc, err := c.datacenter(ctx, cfg.Datacenter)
+	dc, err := c.storeDatacenter(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", cfg.Name, err)
+		return nil, err
 	}
-	list, err := usable(c.datastores(ctx, dc, cfg.Datastore))
-	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", cfg.Name, err)
+	list, err := c.datastores(ctx, dc, cfg.Datastore)
+	if err == nil {
+		list, err = c.reachable(ctx, list)
 	}
-	s.ds = list[0]
+	if list, err = usable(list, err); err != nil {
+		return nil, err
+	}
+	if s.ds, err = holder(ctx, list, path.Join(s.root, cfg.Image)); err != nil {
+		return nil, err
+	}
+	if s.ds.flat {
+		if s.top, err = s.ds.topName(ctx, top); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	s.own()
+	return s, nil
+}
+
+// storeDatacenter also takes the datacenter from the datastore's inventory path.
+func (c *Client) storeDatacenter(ctx context.Context, cfg StoreConfig) (*object.Datacenter, error) {
+	if cfg.Datacenter == "" && strings.HasPrefix(cfg.Datastore, "/") {
+		all, err := c.datacenters(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, dc := range all {
+			if strings.HasPrefix(cfg.Datastore, dc.InventoryPath+"/datastore/") {
+				return dc, nil
+			}
+		}
+	}
+	return c.datacenter(ctx, cfg.Datacenter)
+}
+
+// holder returns the first datastore that has the folder; when none has it, the first. Of a single one nothing is asked.
+func holder(ctx context.Context, list []datastore, dir string) (datastore, error) {
 	for _, d := range list {
 		if len(list) == 1 {
 			break
 		}
-		if _, err := d.search(ctx, s.root, "*"); err == nil {
-			s.ds = d
-			break
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("store %s: %w", cfg.Name, err)
+		_, err := d.search(ctx, dir, "*")
+		if err == nil {
+			return d, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return d, err
 		}
 	}
-	return s, nil
+	return list[0], nil
 }
 
 // Name returns the store's name in lkv.hcl.
@@ -73,16 +129,35 @@ func (s *Store) Path(p string) string { return s.ds.path(s.in(p)) }
 // Datacenter returns the inventory path of the store's datacenter.
 func (s *Store) Datacenter() string { return s.ds.dc.InventoryPath }
 
-func (s *Store) in(p string) string { return path.Join(s.root, p) }
+// in returns a path on the datastore.
+func (s *Store) in(p string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	root := s.root
+	if s.top != "" {
+		_, below, _ := strings.Cut(root, "/")
+		root = path.Join(s.top, below)
+	}
+	return path.Join(root, p)
+}
+
+// own tells the filter on the wire which folder is the store's.
+func (s *Store) own() { s.ds.c.gate.own(s.ds.dc.Reference(), s.Path("")) }
 
 // Stat returns size and modification time of a file.
 func (s *Store) Stat(ctx context.Context, p string) (fs.FileInfo, error) {
-	return s.ds.stat(ctx, s.in(p))
+	var f file
+	err := again(ctx, func() (err error) { f, err = s.ds.stat(ctx, s.in(p)); return err })
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // List returns the files of a folder.
 func (s *Store) List(ctx context.Context, dir string) ([]fs.FileInfo, error) {
-	list, err := s.ds.search(ctx, s.in(dir), "*")
+	var list []file
+	err := again(ctx, func() (err error) { list, err = s.ds.search(ctx, s.in(dir), "*"); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +172,11 @@ func (s *Store) List(ctx context.Context, dir string) ([]fs.FileInfo, error) {
 
 // Free returns the free bytes of the datastore, read afresh.
 func (s *Store) Free(ctx context.Context) (int64, error) {
-	list, err := s.ds.c.retrieve(ctx, want{s.ds.ref, []string{"summary.freeSpace"}})
+	var list []item
+	err := again(ctx, func() (err error) {
+		list, err = s.ds.c.retrieve(ctx, want{s.ds.ref, []string{"summary.freeSpace"}})
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("read free space of [%s]: %w", s.ds.name, err)
 	}
@@ -109,37 +188,21 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 }
 
 // Mkdir makes a folder with its parents.
-func (s *Store) Mkdir(ctx context.Context, dir string) error { return s.ds.mkdir(ctx, s.in(dir)) }
-
-// Open streams a file through vCenter.
-func (s *Store) Open(ctx context.Context, p string) (io.ReadCloser, error) {
-	return s.ds.open(ctx, s.in(p), 0)
-}
-
-// Put uploads a file through vCenter. Only temporary names are let through.
-func (s *Store) Put(ctx context.Context, p string, r io.Reader, size int64) error {
-	return s.ds.put(ctx, s.in(p), r, size)
-}
-
-func (d datastore) put(ctx context.Context, p string, r io.Reader, size int64) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, d.url(p).String(), io.NopCloser(r))
-	if err != nil {
-		return err
-	}
-	req.ContentLength = size
-	if size == 0 {
-		req.Body = http.NoBody
-	}
-	req.Header.Set("Content-Type", "application/octet-stream")
-	res, err := d.c.http(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
-		return statusError(res)
-	}
-	return nil
+func (s *Store) Mkdir(ctx context.Context, dir string) error {
+	return again(ctx, func() error {
+		if s.ds.flat {
+			top, _, _ := strings.Cut(s.root, "/")
+			real, err := s.ds.namespace(ctx, top)
+			if err != nil {
+				return err
+			}
+			s.mu.Lock()
+			s.top = real
+			s.mu.Unlock()
+			s.own()
+		}
+		return s.ds.mkdir(ctx, s.in(dir))
+	})
 }
 
 // Move renames a file of the store. With overwrite false an existing target is fs.ErrExist.
@@ -154,15 +217,31 @@ func (s *Store) Move(ctx context.Context, from, to string, overwrite bool) error
 	}
 	switch {
 	case isFault[*types.FileAlreadyExists](err):
-		return fmt.Errorf("move to %s: %w", s.Path(to), fs.ErrExist)
+		err = fmt.Errorf("move to %s: %w", s.Path(to), fs.ErrExist)
 	case isMissing(err):
-		return fmt.Errorf("move %s: %w", s.Path(from), fs.ErrNotExist)
+		err = fmt.Errorf("move %s: %w", s.Path(from), fs.ErrNotExist)
 	}
-	return err
+	return judged(err)
 }
 
-// Delete removes an unfinished upload. Nothing else can be deleted through a Store.
+// Delete removes an unfinished upload.
 func (s *Store) Delete(ctx context.Context, p string) error {
+	if !temporary(p) {
+		return judged(&ForbiddenError{"Delete", p + " is no unfinished upload; see Remove"})
+	}
+	return s.remove(ctx, p)
+}
+
+// Remove removes a file that has its final name, which is <image>/<64 hex digits>.<anything>. Nothing else can be
+// removed through a Store. Whether anybody still needs the file is for the caller to know (UsedFiles).
+func (s *Store) Remove(ctx context.Context, p string) error {
+	if !finished(p) {
+		return judged(&ForbiddenError{"Remove", p + " is no file of an image"})
+	}
+	return s.remove(ctx, p)
+}
+
+func (s *Store) remove(ctx context.Context, p string) error {
 	dc := s.ds.dc.Reference()
 	res, err := methods.DeleteDatastoreFile_Task(ctx, s.ds.c.vim, &types.DeleteDatastoreFile_Task{
 		This: *s.ds.c.vim.ServiceContent.FileManager, Name: s.Path(p), Datacenter: &dc,
@@ -171,67 +250,7 @@ func (s *Store) Delete(ctx context.Context, p string) error {
 		_, err = s.ds.c.await(ctx, res.Returnval, nil, taskTime)
 	}
 	if isMissing(err) {
-		return fmt.Errorf("delete %s: %w", s.Path(p), fs.ErrNotExist)
+		err = fmt.Errorf("delete %s: %w", s.Path(p), fs.ErrNotExist)
 	}
-	return err
-}
-
-// url addresses a file over HTTP.
-func (d datastore) url(p string) *url.URL {
-	u := d.c.vim.URL()
-	u.Path = "/folder/" + p
-	u.RawQuery = url.Values{"dcPath": {d.dc.InventoryPath}, "dsName": {d.name}}.Encode()
-	return u
-}
-
-// open streams a file, at most limit bytes of it when limit is not zero.
-func (d datastore) open(ctx context.Context, p string, limit int64) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url(p).String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	if limit > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", limit-1))
-	}
-	res, err := d.c.http(req)
-	if err != nil {
-		return nil, err
-	}
-	switch res.StatusCode {
-	case http.StatusOK, http.StatusPartialContent:
-		return res.Body, nil
-	case http.StatusNotFound:
-		err = fmt.Errorf("%s: %w", d.path(p), fs.ErrNotExist)
-	default:
-		err = statusError(res)
-	}
-	res.Body.Close()
-	return nil, err
-}
-
-// http sends a request with the session's cookie. Sessions expire while nothing is asked, so each starts with a
-// cheap question that logs in again when needed.
-func (c *Client) http(req *http.Request) (*http.Response, error) {
-	if _, err := c.retrieve(req.Context(), want{c.vim.ServiceContent.RootFolder, []string{"name"}}); err != nil {
-		return nil, fmt.Errorf("renew the session: %w", err)
-	}
-	req.Header.Set("User-Agent", c.vim.UserAgent)
-	res, err := c.vim.Client.Client.Do(req)
-	if err != nil {
-		return nil, hideURL(err)
-	}
-	return res, nil
-}
-
-func statusError(res *http.Response) error {
-	hint := ""
-	switch res.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		hint = ": the role needs Datastore.Browse and Datastore.FileManagement on the datacenter (R20)"
-	case http.StatusInsufficientStorage:
-		hint = ": the datastore is full (R21)"
-	case http.StatusNotFound:
-		hint = ": vCenter does not know this datacenter, datastore or folder"
-	}
-	return fmt.Errorf("vCenter answered %s%s", res.Status, hint)
+	return judged(err)
 }

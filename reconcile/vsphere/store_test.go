@@ -40,7 +40,7 @@ func (r *rig) input(image string, content []byte, s push.Store) push.Input {
 	if err := m.Write(&raw); err != nil {
 		r.Fatal(err)
 	}
-	return push.Input{Image: image, ISO: iso, Manifest: raw.Bytes(), Stores: []push.Store{s}, Channel: "latest", Owner: "ci", Nonce: "1", Now: time.Now(), Verify: true}
+	return push.Input{Image: image, ISO: iso, Manifest: raw.Bytes(), Stores: []push.Store{s}, Channel: "latest", Owner: "ci", Nonce: "1", Now: time.Now(), Verify: push.Full}
 }
 
 func TestPushToNamesThatNeedQuoting(t *testing.T) {

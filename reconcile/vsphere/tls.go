@@ -23,10 +23,15 @@ type CertificateError struct {
 	Thumbprint string // SHA-256, colon separated
 	Pinned     string // the thumbprint that was expected; empty when authorities were asked
 	Err        error
+	ByVCenter  bool // Pinned is what vCenter says of one of its hosts, not lkv.hcl of vCenter
 }
 
 // Error implements error.
 func (e *CertificateError) Error() string {
+	if e.ByVCenter {
+		return fmt.Sprintf("the certificate of %s is not the one that vCenter knows: it has thumbprint %s, vCenter says %s; if it was renewed on purpose, reconnect the host in vCenter",
+			e.Host, e.Thumbprint, e.Pinned)
+	}
 	if e.Pinned != "" {
 		return fmt.Sprintf("the certificate of %s is not the pinned one: it has thumbprint %s, lkv.hcl says %s; if it was renewed on purpose, write thumbprint = %q in the vcenter block",
 			e.Host, e.Thumbprint, e.Pinned, e.Thumbprint)

@@ -64,6 +64,7 @@ store "dc2" {
   vcenter    = "other"
   datacenter = "DC2"
   datastore  = "iso"
+  transport  = "host"
 }
 
 fleet "workers" {

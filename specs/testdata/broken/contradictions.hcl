@@ -15,6 +15,7 @@ image "worker" {
 store "s" {
   datastore = "iso"
   folder    = "../x"
+  transport = "ssh"
 }
 fleet "a" {
   image   = "worker"
