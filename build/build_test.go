@@ -202,7 +202,10 @@ func mustBuild(t testing.TB, in Input) Result {
 }
 
 // initrdOf returns the initrd of an ISO.
-func initrdOf(t testing.TB, path string) []byte {
+func initrdOf(t testing.TB, path string) []byte { return fileOf(t, path, iso.InitrdPath) }
+
+// fileOf returns a file of an ISO.
+func fileOf(t testing.TB, path, name string) []byte {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -213,7 +216,7 @@ func initrdOf(t testing.TB, path string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := img.ReadFile(iso.InitrdPath)
+	data, err := img.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

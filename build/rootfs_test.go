@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/lkv-io/lkv/build/iso"
 	"github.com/lkv-io/lkv/build/squashfs"
 	"github.com/lkv-io/lkv/internal/manifest"
 	"github.com/lkv-io/lkv/internal/report"
@@ -109,25 +108,6 @@ func smallInitrd(t *testing.T, initrd []byte) []member {
 		t.Fatal("no plain part")
 	}
 	return readNewc(t, append(inflate(t, initrd[:at]), initrd[at:]...))
-}
-
-// fileOf reads a file of an ISO, nil when it has none.
-func fileOf(t *testing.T, path, name string) []byte {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, err := iso.Open(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := img.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }
 
 // TestRootsAgree builds one image with every root file system: the same files, whichever way they get there.

@@ -56,7 +56,7 @@ func secureBoot(c *cli.Context, spec specs.Spec, img specs.Image) (*iso.Signer, 
 	return signer, nil
 }
 
-// beside makes a path of the spec absolute or relative to the working directory.
+// beside makes a path that a spec names one that this program can open: relative ones start at the spec.
 func beside(spec specs.Spec, path string) string {
 	if filepath.IsAbs(path) {
 		return path

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -177,10 +176,7 @@ func readYAML(spec specs.Spec, img specs.Image) (build.Input, []specs.Problem) {
 	in := build.Input{Name: img.Name, Arch: img.Arch, Boot: img.Boot, Rootfs: img.Rootfs, Compress: img.Compress}
 	var problems []specs.Problem
 	for _, name := range img.LinuxKit {
-		path := name
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(spec.Dir, name)
-		}
+		path := beside(spec, name)
 		b, err := os.ReadFile(path)
 		if err != nil {
 			problems = append(problems, specs.Problem{Pos: img.Pos, Summary: "Unreadable LinuxKit YAML", Detail: err.Error()})

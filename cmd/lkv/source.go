@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -44,11 +43,7 @@ func registryRules(spec specs.Spec) ([]images.Rule, error) {
 	for _, r := range spec.Registries {
 		rule := images.Rule{Pattern: r.Pattern, Mirrors: r.Mirrors, Insecure: r.Insecure}
 		for _, name := range r.CosignKeys {
-			path := name
-			if !filepath.IsAbs(path) {
-				path = filepath.Join(spec.Dir, name)
-			}
-			b, err := os.ReadFile(path)
+			b, err := os.ReadFile(beside(spec, name))
 			if err != nil {
 				return nil, fmt.Errorf("registry %q at %s: read key: %w", r.Pattern, r.Pos, err)
 			}
