@@ -83,10 +83,7 @@ func (b *bench) all(rounds int) error {
 			t.samples[s.name] = append(t.samples[s.name], pair)
 		}
 	}
-	err := b.smallest(&t)
-	if err != nil {
-		return err
-	}
+	var err error
 	if t.initrd, err = size(b.dir, linuxkitBase+"-initrd.img"); err != nil {
 		return err
 	}
@@ -94,6 +91,9 @@ func (b *bench) all(rounds int) error {
 		return err
 	}
 	if t.root, err = unpacked(filepath.Join(b.dir, linuxkitBase+"-initrd.img")); err != nil {
+		return err
+	}
+	if err := b.smallest(&t); err != nil { // last: it removes the others' ISOs
 		return err
 	}
 	return t.print(os.Stdout)
