@@ -147,8 +147,10 @@ func (w WantVM) clone() WantVM {
 }
 
 func (o Observed) find(name string) *VM {
-	if i := slices.IndexFunc(o.VMs, func(v VM) bool { return v.Name == name }); i >= 0 {
-		return &o.VMs[i]
+	for i := range o.VMs { // a VM is large: it is not copied to look at its name
+		if o.VMs[i].Name == name {
+			return &o.VMs[i]
+		}
 	}
 	return nil
 }

@@ -1,14 +1,61 @@
 package plan
 
-import "testing"
+import (
+	"fmt"
+	"reflect"
+	"testing"
 
-// BenchmarkCompute plans and checks the roll of a large fleet.
+	"pgregory.net/rapid"
+)
+
+// BenchmarkCompute plans and checks the roll of a large fleet: n waves of one VM.
 func BenchmarkCompute(b *testing.B) {
-	d := wish(200, "docker")
-	o := fleetOf(d, oldDigest)
-	for b.Loop() {
-		if err := Check(Compute(d, o, t0), o); err != nil {
-			b.Fatal(err)
+	for _, n := range []int{200, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			d := wish(n, "docker")
+			o := fleetOf(d, oldDigest)
+			for b.Loop() {
+				if err := Check(Compute(d, o, t0), o); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// relooks follows a plan and compares what relook keeps with a whole look after every wave.
+func relooks(t interface{ Fatalf(string, ...any) }, d Desired, o Observed) {
+	o = o.Clone()
+	members := look(d, o, t0)
+	for n := range 4 * len(d.VMs) {
+		w := next(members, d.Rollout.MaxUnavailable)
+		for _, r := range w.Rolls {
+			for _, s := range r.Steps {
+				o.apply(s)
+			}
 		}
+		members = relook(d, o, members, w, t0)
+		if all := look(d, o, t0); !reflect.DeepEqual(all, members) {
+			t.Fatalf("after wave %d %+v:\n%+v\na whole look says:\n%+v", n+1, w, members, all)
+		}
+	}
+}
+
+func TestRelookIsLook(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := genWish(t)
+		o, _ := genHalfway(t, d, genWorld(t, d))
+		relooks(t, d, o)
+	})
+}
+
+// A VM that is made takes a file's name away from one that is made later.
+func TestRelookSeesOthersFiles(t *testing.T) {
+	d := wish(6, "docker")
+	d.VMs[0].Disks[0].Name = "x-docker"
+	d.VMs[5].Name = d.VMs[0].Name + "-x"
+	relooks(t, d, Observed{})
+	if p := Compute(d, Observed{}, t0); len(p.Waves) != 2 || len(p.Waves[1].Rolls) != 1 {
+		t.Errorf("%+v", p)
 	}
 }

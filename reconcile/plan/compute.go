@@ -36,7 +36,7 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 		}
 	}
 	model := have.Clone()
-	for members := first; len(p.Waves) <= 4*len(want.VMs); members = look(want, model, now) {
+	for members := first; len(p.Waves) <= 4*len(want.VMs); {
 		wave := next(members, p.MaxUnavailable)
 		if len(wave.Rolls) == 0 {
 			if b := brake(members, p.MaxUnavailable); b != nil {
@@ -50,8 +50,37 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 				model.apply(s)
 			}
 		}
+		members = relook(want, model, members, wave, now)
 	}
 	return p
+}
+
+// relook is look after a wave. A VM is sorted by itself, the files and the disks of all; a wave that makes and attaches
+// nothing leaves these two alone, so that only its own VMs are sorted again: a roll of n VMs has n waves, and looking
+// at n VMs after each made planning quadratic. No VM of a wave shares a disk, or it would have been refused.
+func relook(want Desired, o Observed, members []member, wave Wave, now time.Time) []member {
+	rolled := map[string]bool{}
+	for _, r := range wave.Rolls {
+		if slices.ContainsFunc(r.Steps, furnishes) {
+			return look(want, o, now)
+		}
+		rolled[r.VM] = true
+	}
+	for i, m := range members {
+		if rolled[m.want.Name] {
+			members[i] = sortOne(want, o, m.want, nil, now)
+		}
+	}
+	return members
+}
+
+// furnishes tells the steps that change which VMs, disks and files there are.
+func furnishes(s Step) bool {
+	switch s.(type) {
+	case CreateDisk, CreateVM, AttachDisk:
+		return true
+	}
+	return false
 }
 
 // halted returns what stops the whole fleet: nothing wanted, a pause, or a roll that failed (A7).
