@@ -126,6 +126,8 @@ func (l *loader) image(b *hcl.Block) Image {
 			s.bad("boot", "%q is no firmware: write boot = [\"bios\", \"uefi\"]", f)
 		}
 	}
+	s.flag("fetch", &i.Fetch)
+	l.at["image.fetch "+i.Name] = s.rangeOf("fetch")
 	s.choice("efi", &i.EFI, "uki", "grub")
 	if sb := s.single("secure_boot"); sb != nil {
 		k := l.open(sb, secureBootGrammar)
@@ -177,23 +179,6 @@ func (s *scope) label(p *Persist, image string) {
 		s.bad("label", "%q cannot be a label of %s: write label = \"…\" with at most %d characters, no blanks, slashes or quotes.", p.Label, p.Filesystem, longest)
 	}
 	s.l.once(s.rangeOf("label"), "label "+image+" "+p.Label, "a data disk with the label %q in image %q", p.Label, image)
-}
-
-func (l *loader) store(b *hcl.Block) Store {
-	defer l.watch(len(l.diags))
-	s := l.open(b, storeGrammar)
-	st := Store{Pos: posOf(b.DefRange), Name: l.name(b, ""), Folder: "lkv", Transport: "auto"}
-	s.text("vcenter", &st.VCenter)
-	s.text("datacenter", &st.Datacenter)
-	s.text("datastore", &st.Datastore)
-	s.text("folder", &st.Folder)
-	s.choice("transport", &st.Transport, "auto", "vcenter", "host")
-	st.Folder = strings.Trim(st.Folder, "/")
-	if st.Folder == "" || strings.Contains(st.Folder, "..") || strings.HasPrefix(st.Folder, "[") {
-		s.bad("folder", "folder is a path on the datastore, without the datastore's name: write folder = \"lkv\"")
-	}
-	l.at["store.vcenter "+st.Name] = s.rangeOf("vcenter")
-	return st
 }
 
 // watch notes that a store or placement has an error when there are more than before.

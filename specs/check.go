@@ -1,7 +1,6 @@
 package specs
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -12,8 +11,9 @@ import (
 // check finds contradictions between blocks.
 func (l *loader) check(s *Spec) {
 	for i := range s.Stores {
-		st := &s.Stores[i]
-		l.vcenterRef(s, &st.VCenter, l.at["store.vcenter "+st.Name])
+		if st := &s.Stores[i]; st.Kind() != RegistryStore {
+			l.vcenterRef(s, &st.VCenter, l.at["store.vcenter "+st.Name])
+		}
 	}
 	for i := range s.Fleets {
 		f := &s.Fleets[i]
@@ -26,6 +26,7 @@ func (l *loader) check(s *Spec) {
 	if !l.shaky {
 		l.reach(s)
 	}
+	l.registryStores(s)
 	l.names(s)
 }
 
@@ -84,34 +85,6 @@ func (l *loader) imageRef(s *Spec, f *Fleet) {
 		l.fail(l.at["fleet.image "+f.Name], "Secure Boot with an unsigned image",
 			"Firmware with Secure Boot would not start image %q: give the image a secure_boot block, write efi = \"grub\" there (Debian's signed kernel only), or remove secure_boot from the VMs.", img.Name)
 	}
-}
-
-// reach checks that every store serves a placement and every placement has a store.
-func (l *loader) reach(s *Spec) {
-	used := map[string]bool{}
-	for _, f := range s.Fleets {
-		for _, p := range f.Placements {
-			st, ok := s.StoreFor(p)
-			if !ok {
-				l.fail(l.at["placement.vcenter "+p.Pos.String()], "Placement without store",
-					"VMs in datacenter %q can read no store, so they have no ISO to boot from: write store \"…\" { %sdatacenter = %q datastore = \"…\" } (one argument per line)", p.Datacenter, refText(p.VCenter), p.Datacenter)
-			}
-			used[st.VCenter+"\x00"+st.Datacenter] = true
-		}
-	}
-	for _, st := range s.Stores {
-		if len(s.Fleets) > 0 && !used[st.VCenter+"\x00"+st.Datacenter] {
-			l.fail(l.at["store.vcenter "+st.Name], "Store that no placement can reach",
-				"No fleet has a placement in datacenter %q, so nothing would read the ISOs of store %q: add a placement there, correct the datacenter, or remove the store.", st.Datacenter, st.Name)
-		}
-	}
-}
-
-func refText(vcenter string) string {
-	if vcenter == "" {
-		return ""
-	}
-	return fmt.Sprintf("vcenter = %q ", vcenter)
 }
 
 // names checks that no two fleets want a VM of the same name, now or once they grow.

@@ -19,7 +19,7 @@ var vcenterGrammar = grammar{args: map[string]string{
 var imageGrammar = grammar{
 	args: map[string]string{
 		"linuxkit": `["worker.yml"]`, "arch": `"amd64"`, "boot": `["bios", "uefi"]`, "rootfs": `"initrd"`, "compress": `"default"`,
-		"efi": `"uki"`,
+		"efi": `"uki"`, "fetch": `true`,
 	},
 	need:   []string{"linuxkit"},
 	blocks: map[string]string{"persist": "mount", "secure_boot": ""},
@@ -33,14 +33,6 @@ var secureBootGrammar = grammar{
 var persistGrammar = grammar{args: map[string]string{
 	"label": `"docker"`, "uuid": `"6000c291-…"`, "filesystem": `"ext4"`, "via": `"lkv"`,
 }}
-
-var storeGrammar = grammar{
-	args: map[string]string{
-		"vcenter": `"main"`, "datacenter": `"DC1"`, "datastore": `"iso-nfs"`, "folder": `"lkv"`,
-		"transport": `"auto"`,
-	},
-	need: []string{"datastore"},
-}
 
 var fleetGrammar = grammar{
 	args: map[string]string{

@@ -67,6 +67,7 @@ type Image struct {
 	// SecureBoot signs the image with the user's own key; nil: what Boot and EFI make of it.
 	SecureBoot *SecureBoot
 	Persist    []Persist
+	Fetch      bool // reconcile may bring the ISO from a registry store to the stores that VMs read
 }
 
 // SecureBoot is the `secure_boot` block of an image: PEM files, relative to Spec.Dir, of the key that signs and of
@@ -87,17 +88,6 @@ type Persist struct {
 	Via        string // "lkv" (default) or "linuxkit"
 }
 
-// Store is one `store` block: a datastore that holds ISOs.
-type Store struct {
-	Pos        Pos
-	Name       string
-	VCenter    string // name of a vcenter block; empty: the connection from the environment
-	Datacenter string // name or inventory path; empty: the only one there is
-	Datastore  string // name, inventory path, or datastore cluster
-	Folder     string // top folder on the datastore; default "lkv"
-	Transport  string // who takes uploads: "auto" (default), "vcenter" or "host"
-}
-
 // Reconcile is the `reconcile` block: how the daemon runs.
 type Reconcile struct {
 	Pos      Pos
@@ -116,16 +106,6 @@ func (s Spec) VCenter(name string) (VCenter, bool) {
 // Image returns the image block of that name.
 func (s Spec) Image(name string) (Image, bool) {
 	return named(s.Images, name, func(v Image) string { return v.Name })
-}
-
-// StoreFor returns the first store that VMs of a placement can read: the one of the same vCenter and datacenter.
-func (s Spec) StoreFor(p Placement) (Store, bool) {
-	for _, st := range s.Stores {
-		if st.VCenter == p.VCenter && st.Datacenter == p.Datacenter {
-			return st, true
-		}
-	}
-	return Store{}, false
 }
 
 func named[T any](list []T, name string, of func(T) string) (T, bool) {

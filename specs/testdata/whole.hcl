@@ -40,6 +40,7 @@ image "worker" {
   rootfs   = "squashfs"
   compress = "best"
   efi      = "uki"
+  fetch    = true
   secure_boot {
     key         = "db.key"
     certificate = "db.pem"
@@ -65,6 +66,13 @@ store "dc2" {
   datacenter = "DC2"
   datastore  = "iso"
   transport  = "host"
+}
+store "lib" {
+  vcenter = "main"
+  library = "isos"
+}
+store "ghcr" {
+  registry = "ghcr.io/acme/isos/"
 }
 
 fleet "workers" {
