@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"strings"
 	"time"
 
+	"github.com/lkv-io/lkv/reconcile/hook"
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
@@ -19,7 +18,7 @@ import (
 type Checks struct {
 	TCP     string        // port, or "host:port": connecting is enough
 	HTTP    string        // URL: a status below 400 is good; redirects are not followed
-	Command []string      // program and arguments, exit 0 is good; LKV_VM and LKV_IP are set
+	Command []string      // program and arguments, exit 0 is good; see hook.Subject for what it is told
 	Env     []string      // environment of the command
 	Dir     string        // working directory of the command; empty: the current one
 	Timeout time.Duration // of each check; default 5s
@@ -95,37 +94,7 @@ func (c Checks) command(ctx context.Context, fill *strings.Replacer, vm plan.VM)
 	for i, a := range c.Command {
 		args[i] = fill.Replace(a)
 	}
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(append([]string{}, c.Env...), "LKV_VM="+vm.Name, "LKV_IP="+vm.Guest.IP)
-	cmd.Dir = c.Dir
-	cmd.WaitDelay = time.Second // a child that keeps the output open must not keep us
-	var tail lastLine
-	cmd.Stdout, cmd.Stderr = io.Discard, &tail
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("it took too long: %w", err)
-		}
-		return fmt.Errorf("run: %w%s", err, tail.text())
-	}
-	return nil
-}
-
-// lastLine keeps the end of what a command wrote.
-type lastLine struct{ b []byte }
-
-// Write keeps the last 200 bytes.
-func (l *lastLine) Write(p []byte) (int, error) {
-	l.b = append(l.b, p...)
-	if over := len(l.b) - 200; over > 0 {
-		l.b = l.b[over:]
-	}
-	return len(p), nil
-}
-
-func (l *lastLine) text() string {
-	lines := strings.Split(strings.TrimSpace(string(l.b)), "\n")
-	if last := lines[len(lines)-1]; last != "" {
-		return ": " + last
-	}
-	return ""
+	subject := hook.Subject{Phase: hook.Check, VM: vm.Name, Fleet: vm.Fleet, Ordinal: vm.Ordinal, IP: vm.Guest.IP, Image: vm.Record.Image}
+	_, err := hook.Command{Argv: args, Dir: c.Dir, Env: c.Env}.Run(ctx, subject.Env()...)
+	return err
 }
