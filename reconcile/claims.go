@@ -28,7 +28,7 @@ func (e *engine) hold(vm string, have plan.Observed) {
 	}
 }
 
-// stamp sets the expiry of a claim that is about to be written: the plan may be minutes old.
+// stamp sets the times that are about to be written, a claim's expiry above all: the plan may be minutes old.
 func (e *engine) stamp(s plan.Step) plan.Step {
 	expires := e.Clock.Now().Add(e.ttl())
 	e.mu.Lock()
@@ -40,6 +40,11 @@ func (e *engine) stamp(s plan.Step) plan.Step {
 		return s
 	case plan.CreateVM:
 		s.Record.Expires = expires
+		return s
+	case plan.Release:
+		if !s.At.IsZero() {
+			s.At = e.Clock.Now()
+		}
 		return s
 	case plan.InsertISO:
 		if ok {

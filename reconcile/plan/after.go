@@ -60,9 +60,13 @@ func (o Observed) change(v *VM, s Step) {
 		}
 	case Claim:
 		r.Owner, r.Epoch, r.Started, r.Expires = s.Owner, s.Epoch, s.Started, s.Expires
+		r.Due = r.Due || s.Due
 	case Release:
 		free(r)
-		r.Started, r.Failed = time.Time{}, ""
+		r.Started, r.Failed, r.Due = time.Time{}, "", false
+		if !s.At.IsZero() {
+			r.Rolled, r.Ill = s.At, time.Time{}
+		}
 	case Unblock:
 		free(r)
 		r.Started, r.Failed, r.Paused = time.Time{}, "", false
@@ -72,6 +76,7 @@ func (o Observed) change(v *VM, s Step) {
 		v.ISO = s.ISO
 		r.Image, r.ImageID, r.Token = s.Record.Image, s.Record.ImageID, s.Record.Token
 		r.Previous, r.PreviousISO, r.Key = s.Record.Previous, s.Record.PreviousISO, s.Record.Key
+		r.PreviousID, r.Engine, r.Spurned, r.Due = s.Record.PreviousID, s.Record.Engine, s.Record.Spurned, false
 	case Resize:
 		v.CPUs, v.MemoryMiB = s.CPUs, s.MemoryMiB
 	case EnableSecureBoot:
@@ -91,13 +96,77 @@ func (o Observed) change(v *VM, s Step) {
 	case Fail:
 		free(r)
 		r.Failed = s.Why
+	default:
+		o.changeRecord(v, s)
 	}
+}
+
+// changeRecord is what the steps mean that are about more than one roll of one VM.
+func (o *Observed) changeRecord(v *VM, s Step) {
+	r := &v.Record
+	switch s := s.(type) {
+	case Drain:
+		r.Drained = true
+	case Restore:
+		r.Drained = false
+	case Mark:
+		r.Ill = s.Ill
+	case Pause:
+		r.Paused = true
+	case GrowDisk:
+		o.grow(v, s)
+	case DetachDisk:
+		v.Disks = slices.DeleteFunc(v.Disks, func(d Disk) bool { return isDisk(d, s.Disk) })
+	case Disown:
+		r.Disks = slices.DeleteFunc(r.Disks, func(d DiskRecord) bool { return o.holds(s.Successor, d) })
+	case Rename:
+		v.Name, r.Replaces = s.To, ""
+	case Retire:
+		free(r)
+		v.Name, r.Retired, r.Started, r.Drained, r.Due = s.To, s.At, time.Time{}, false, false
+	case DestroyVM:
+		o.VMs = slices.DeleteFunc(o.VMs, func(x VM) bool { return x.Name == v.Name && x.ID == v.ID })
+	case Adopt:
+		v.Name, v.Fleet, v.Ordinal, v.Record = s.To, s.Fleet, s.Ordinal, s.Record.clone()
+	case Forget:
+		v.Fleet, v.Ordinal, v.Record = "", 0, Record{}
+	}
+}
+
+func (o *Observed) grow(v *VM, s GrowDisk) {
+	for i := range v.Disks {
+		if isDisk(v.Disks[i], s.Disk) {
+			v.Disks[i].Bytes = max(v.Disks[i].Bytes, s.Bytes)
+		}
+	}
+	for i := range o.Files {
+		if o.Files[i].Path == s.Disk.Path {
+			o.Files[i].Bytes = max(o.Files[i].Bytes, s.Bytes)
+		}
+	}
+}
+
+// holds tells whether the VM of that instance UUID has the disk attached.
+func (o *Observed) holds(id string, d DiskRecord) bool {
+	return slices.ContainsFunc(o.VMs, func(v VM) bool { return id != "" && v.ID == id && attached(v, d) != nil })
+}
+
+// isDisk tells whether a record means the attached disk.
+func isDisk(d Disk, r DiskRecord) bool {
+	if r.UUID == "" {
+		return d.Path == r.Path
+	}
+	return SerialOf(d.UUID) == SerialOf(r.UUID)
 }
 
 // attach adds the disk unless it is there, and completes the record's UUID from the file.
 func (o Observed) attach(v *VM, d DiskRecord) {
 	if slices.ContainsFunc(v.Disks, func(x Disk) bool { return x.Path == d.Path }) {
 		return
+	}
+	if i := slices.IndexFunc(v.Record.Takes, func(x DiskRecord) bool { return x.Path == d.Path }); i >= 0 {
+		v.Record.Disks = append(v.Record.Disks, v.Record.Takes[i])
+		v.Record.Takes = slices.Delete(v.Record.Takes, i, i+1)
 	}
 	disk := Disk{UUID: d.UUID, Path: d.Path, Mode: DiskMode}
 	if f := o.file(d.Path); f != nil {
@@ -130,11 +199,12 @@ func (o Observed) Clone() Observed {
 	}
 	o.Files = slices.Clone(o.Files)
 	o.Hidden = slices.Clone(o.Hidden)
+	o.Made = slices.Clone(o.Made)
 	return o
 }
 
 func (r Record) clone() Record {
-	r.Disks = slices.Clone(r.Disks)
+	r.Disks, r.Takes = slices.Clone(r.Disks), slices.Clone(r.Takes)
 	return r
 }
 

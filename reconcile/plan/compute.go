@@ -166,7 +166,7 @@ func halves(members []member, budget, most int) Wave {
 			wave.Rolls = append(wave.Rolls, m.roll())
 		case m.mine:
 			wave.Rolls = append(wave.Rolls, Roll{VM: m.want.Name, Action: GiveBack,
-				Reason: "claimed but not touched, and too many others do not serve", Steps: []Step{Release{Of(m.want.Name)}}})
+				Reason: "claimed but not touched, and too many others do not serve", Steps: []Step{Release{base: Of(m.want.Name)}}})
 		}
 	}
 	return wave

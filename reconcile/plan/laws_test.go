@@ -14,7 +14,8 @@ import (
 
 // steps compares steps with their unexported embedded part.
 var steps = cmp.AllowUnexported(AwaitTask{}, CreateDisk{}, CreateVM{}, AttachDisk{}, Claim{}, Release{}, Shutdown{},
-	InsertISO{}, Resize{}, PowerOn{}, AwaitReady{}, Fail{}, Unblock{}, InstallKey{}, EnableSecureBoot{})
+	InsertISO{}, Resize{}, PowerOn{}, AwaitReady{}, Fail{}, Unblock{}, InstallKey{}, EnableSecureBoot{}, Drain{}, Restore{}, GrowDisk{}, DetachDisk{}, Disown{},
+	Rename{}, Retire{}, DestroyVM{}, Mark{}, Pause{}, Adopt{}, Forget{})
 
 // TestSuffixLaw is law 1 for a run that does one thing after the other: after any prefix of a plan, the plan is
 // exactly the rest, in the same order.
@@ -55,7 +56,7 @@ func outcome(o Observed) Observed {
 	o = o.Clone()
 	for i := range o.VMs {
 		v := &o.VMs[i]
-		v.Record.Epoch, v.Record.Token, v.Guest.Token, v.Age = 0, "", "", 0
+		v.Record.Epoch, v.Record.Token, v.Guest.Token, v.Age, v.Record.Rolled = 0, "", "", 0, time.Time{}
 	}
 	slices.SortFunc(o.VMs, func(a, b VM) int { return a.Ordinal - b.Ordinal })
 	slices.SortFunc(o.Files, func(a, b DiskFile) int { return strings.Compare(a.Path, b.Path) })
@@ -263,7 +264,7 @@ func TestAfterIsTotalAndPure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := genWish(t)
 		o, _ := genHalfway(t, d, genWorld(t, d))
-		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{Of("nobody")}, Unblock{Of("wrk-01")},
+		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{base: Of("nobody")}, Unblock{Of("wrk-01")},
 			InstallKey{Of("wrk-01"), certificate}, EnableSecureBoot{Of("wrk-01")})
 		s := rapid.SampledFrom(all).Draw(t, "step")
 		before := o.Clone()

@@ -83,12 +83,7 @@ func recorded(r Record, name string) *DiskRecord {
 // attached returns the attached disk a record means, or nil: by UUID, and by path only while no UUID was recorded,
 // because a storage migration moves the file and keeps the UUID.
 func attached(v VM, r DiskRecord) *Disk {
-	i := slices.IndexFunc(v.Disks, func(d Disk) bool {
-		if r.UUID == "" {
-			return d.Path == r.Path
-		}
-		return SerialOf(d.UUID) == SerialOf(r.UUID)
-	})
+	i := slices.IndexFunc(v.Disks, func(d Disk) bool { return isDisk(d, r) })
 	if i < 0 {
 		return nil
 	}

@@ -71,7 +71,7 @@ func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
 	if stopped || Ready(want, w, v) != "" {
 		steps = append(steps, gateOf(want, w, v, r))
 	}
-	return append(steps, Release{n})
+	return append(steps, Release{base: n, At: now})
 }
 
 // furnishing returns the steps that give a VM what only its creation gives it: its disks, and the key of the image,

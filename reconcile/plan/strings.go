@@ -87,6 +87,51 @@ func (s Fail) String() string { return "record failure: " + s.Why }
 // String says what is cleared.
 func (s Unblock) String() string { return "clear failure and pause" }
 
+// String says what becomes of the disks.
+func (s Drain) String() string { return "drain, disks: " + s.Next }
+
+// String says "restore".
+func (s Restore) String() string { return "let it take work again" }
+
+// String names the disk and its new size.
+func (s GrowDisk) String() string {
+	return fmt.Sprintf("grow disk %s to %s", s.Disk.Path, sizeText(s.Bytes))
+}
+
+// String names the disk's file.
+func (s DetachDisk) String() string { return "detach disk, keep " + s.Disk.Path }
+
+// String says what the record loses.
+func (s Disown) String() string { return "take the handed-over disks out of its record" }
+
+// String names the new name.
+func (s Rename) String() string { return "rename to " + s.To }
+
+// String names the new name.
+func (s Retire) String() string { return "retire as " + s.To + ", disks kept" }
+
+// String says "destroy the VM".
+func (s DestroyVM) String() string { return "destroy the VM, which has no data disk" }
+
+// String says since when.
+func (s Mark) String() string {
+	if s.Ill.IsZero() {
+		return "note that it serves again"
+	}
+	return "note that it does not serve"
+}
+
+// String says "pause".
+func (s Pause) String() string { return "pause" }
+
+// String names fleet and ordinal.
+func (s Adopt) String() string {
+	return fmt.Sprintf("adopt into fleet %s as %s, ordinal %d, record of %s", s.Fleet, s.To, s.Ordinal, diskNames(s.Record.Disks))
+}
+
+// String says what is removed.
+func (s Forget) String() string { return "forget: remove owner key and record" }
+
 func diskNames(list []DiskRecord) string {
 	if len(list) == 0 {
 		return "no disks"

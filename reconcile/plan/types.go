@@ -12,6 +12,7 @@ type Desired struct {
 	Rollout Rollout
 	Claimer string        // who plans: owner of the claims this run may write
 	TTL     time.Duration // how long a claim lives without renewal
+	Targets []string      // only these VMs are rolled, created or retired; empty: all
 }
 
 // Image is the ISO a fleet should run.
@@ -25,6 +26,7 @@ type Image struct {
 	Boot   []string          // firmware the ISO boots with
 	Trust  Trust             // why firmware with Secure Boot starts it
 	Known  bool              // the manifest was found and its digest is the ISO's
+	Engine string            // Docker Engine version, "28.3.1"; empty when unknown
 }
 
 // Mount is one data disk that an image would mount.
@@ -36,14 +38,42 @@ type Mount struct {
 
 // Rollout bounds how a fleet changes.
 type Rollout struct {
-	Strategy       string        // "in-place"
-	MaxUnavailable int           // VMs that may be not ready because of us; at least 1
+	Strategy       string        // InPlace or BlueGreen
+	Disk           string        // BlueGreen only: HandOver or Fresh
+	MaxUnavailable int           // VMs that may be not ready because of us; at least 1 in place and for a hand-over
+	Surge          int           // BlueGreen only: VMs above the fleet's size; at least 1
+	Canaries       int           // VMs that get a new image first, one at a time
+	Bake           time.Duration // how long the canaries must have run it before the rest follows
 	OnFailure      string        // "pause" or "rollback"
+	MaxFailed      int           // failed VMs at which the fleet stands still; 0 means 1
+	Progress       time.Duration // a roll that began longer ago has failed; 0: no bound
+	Window         *Window       // when VMs that serve may be rolled; nil: always
+	MaxAge         time.Duration // VMs that run longer are booted afresh; 0: never
+	Heal           time.Duration // a VM that has not served for so long is power cycled; 0: never
+	ScaleIn        int           // VMs that are not wanted any more and may go at once; R14 above it
+	NoBrake        bool          // a person has looked: R12 for too many VMs that do not serve is not applied
+	Drain          bool          // VMs are drained before they go down, and restored when they are back
 	Grace          time.Duration // guest shutdown before power off
 	Timeout        time.Duration // AwaitReady's deadline
 	Settle         time.Duration // ready must hold this long
 	NoTools        bool          // the gate does not ask for running tools
 	NoMounted      bool          // the gate does not ask for mounted data disks
+}
+
+// Strategies, and what becomes of the data disk in a blue-green roll.
+const (
+	InPlace   = "in-place"
+	BlueGreen = "blue-green"
+	HandOver  = "hand-over"
+	Fresh     = "fresh"
+)
+
+// Window is when VMs that serve may be rolled: on Days from From to To, counted from midnight in Zone. To before From
+// reaches into the next day.
+type Window struct {
+	Days     []time.Weekday // empty: every day
+	From, To time.Duration
+	Zone     *time.Location
 }
 
 // WantVM is one VM of the fleet.
@@ -86,6 +116,7 @@ type Observed struct {
 	VMs     []VM       // VMs that carry this fleet's owner key, and VMs that merely have a wanted name (Owner empty or other)
 	Hidden  []Hidden   // datastores whose disks could not be listed
 	Files   []DiskFile // data disk files under [ds] lkv-disks/<fleet>/
+	Made    []string   // data disks that were ever made, by their markers, as paths without datastore (D7)
 }
 
 // Power is a VM's power state.
@@ -119,6 +150,8 @@ type VM struct {
 	Task          string   // task lkv must wait for first; empty when none
 	Guest         Guest
 	Age           time.Duration // since power on; 0 when off or unknown
+	Host          string        // host it runs on or is registered with
+	Home          string        // datastore path of its own folder "[ds] wrk-01"; what lies there dies with the VM
 }
 
 // Record is what lkv wrote into the VM's extraConfig (lkv.* keys).
@@ -136,6 +169,18 @@ type Record struct {
 	Disks       []DiskRecord // data disks this VM has; a disk named here is never created again (D7)
 	Failed      string       // why the last roll failed; stops the fleet (A7)
 	Paused      bool
+
+	PreviousID string       // image ID of Previous
+	Engine     string       // newest Docker Engine that ran on these disks; "" when unknown (R04)
+	Rolled     time.Time    // when the last roll ended with its gate passed
+	Due        bool         // the claim was taken to boot the VM afresh although nothing else differs; until the ISO swap
+	Drained    bool         // drained by this roll and not restored yet
+	Ill        time.Time    // when it was first seen not serving; zero when it serves
+	Spurned    string       // digest whose roll failed here and was rolled back; never rolled back from again
+	Replaces   string       // blue-green: instance UUID of the VM whose place this one takes; until it has it
+	Takes      []DiskRecord // hand-over: data disks that come from that VM; each moves to Disks when it is attached (D5)
+	Generation int          // of its data disks: 0 for the first, one more for each blue-green roll with fresh disks
+	Retired    time.Time    // when it was retired: off, renamed, kept until lkv gc; zero while in use
 }
 
 // DiskRecord names one data disk in a record. In a plan UUID is empty while the file does not exist yet: whoever
@@ -191,10 +236,19 @@ type Plan struct {
 	Waves   []Wave
 	Blocked []Blocked
 	Same    []string // VMs that are as they should be
-	Extra   []string // VMs of the fleet that are not desired any more: reported, never touched
+	Extra   []string // VMs of the fleet that are not desired any more
+	Retired []string // VMs that were retired and wait for lkv gc
+	Later   []Later  // VMs that wait: a window, canaries that bake, a target
 
 	Fleet          string // whose plan this is
 	MaxUnavailable int    // the bound Check holds the waves to
+}
+
+// Later is a VM that is not as wanted and waits, with the reason; nothing is wrong with it.
+type Later struct {
+	VM     string    `json:"vm"`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until,omitzero"` // when it may go on; zero when that is no matter of time
 }
 
 // Wave is a set of rolls that may run at the same time. The engine runs one wave, then looks again.
@@ -219,6 +273,15 @@ const (
 	Start    Action = "start"    // VM is powered off and should run
 	GiveBack Action = "release"  // VM was claimed but not touched, and must wait after all
 	Rollback Action = "rollback" // put the previous ISO back
+	Replace  Action = "replace"  // blue-green: another VM takes its place
+	Reboot   Action = "reboot"   // same image, fresh boot: too old
+	HealVM   Action = "heal"     // same image, fresh boot: it does not serve
+	Retiring Action = "retire"   // not wanted any more: off and renamed, kept with its disks
+	Note     Action = "note"     // write down since when it does not serve, or that it does again
+	Stop     Action = "pause"    // a person stops the fleet
+	TakeOver Action = "adopt"    // a person gives an existing VM to the fleet
+	LetGo    Action = "forget"   // a person takes a VM out of lkv's hands, untouched
+	Remove   Action = "remove"   // a person removes a retired VM; its disks stay
 	GoOn     Action = "resume"   // a person has looked: clear what makes the fleet stand still
 )
 
@@ -282,12 +345,18 @@ type (
 		base
 		Owner   string
 		Epoch   int
+		Due     bool // the roll boots the VM afresh although nothing else differs (Record.Due)
 		Started time.Time
 		TTL     time.Duration
 		Expires time.Time // TTL after the moment of planning; the engine sets it again right before the call
 	}
-	// Release clears the claim (owner and expiry), the roll's start and its failure.
-	Release struct{ base }
+	// Release clears the claim (owner and expiry), the roll's start, its failure and what it noted on its way. At is
+	// when the roll ended with its gate passed (Record.Rolled); zero when nothing was rolled. The engine sets it again
+	// right before the call.
+	Release struct {
+		base
+		At time.Time
+	}
 	// Shutdown asks the guest to shut down and powers off after Grace.
 	Shutdown struct {
 		base
@@ -326,6 +395,67 @@ type (
 	// Unblock clears the claim (owner and expiry), the roll's start, its failure and the VM's pause. It touches nothing
 	// but the record. Only Resume plans it: Compute never lets a fleet go again by itself.
 	Unblock struct{ base }
+
+	// Drain moves the VM's work away through the fleet's drain hook and then writes Record.Drained. Next says what
+	// becomes of the data disks: "keep", or "delete" when the VM goes for good. With Try a failure is reported and the
+	// roll goes on, because the VM does not serve anyway.
+	Drain struct {
+		base
+		Next string
+		Try  bool
+	}
+	// Restore lets the VM take work again through the drain hook and then clears Record.Drained.
+	Restore struct{ base }
+	// GrowDisk makes an attached data disk of a powered-off VM larger. Its content, UUID and file stay.
+	GrowDisk struct {
+		base
+		Disk  DiskRecord
+		Bytes int64
+	}
+	// DetachDisk removes a data disk from a powered-off VM and keeps its file. Where the disk goes stands in a record
+	// before (D5): in Record.Takes of the VM that replaces it, or, for a retired VM, in its marker and its own record.
+	DetachDisk struct {
+		base
+		Disk DiskRecord
+	}
+	// Disown takes out of the record of a replaced VM the disks that are attached to its successor, after that was seen.
+	Disown struct {
+		base
+		Successor string // instance UUID
+	}
+	// Rename gives a VM its place's name under changeVersion and clears Record.Replaces.
+	Rename struct {
+		base
+		To string
+	}
+	// Retire renames a powered-off VM, writes why into its annotation, disconnects its NICs, sets Record.Retired and
+	// frees the claim, in one ReconfigVM_Task. Its disks stay as they are.
+	Retire struct {
+		base
+		To  string // its name afterwards
+		At  time.Time
+		Why string
+	}
+	// DestroyVM destroys a retired VM that has no data disk: the executor reads its devices afresh and refuses with R19
+	// when one is attached or lies in the VM's own folder (D2, L9).
+	DestroyVM struct{ base }
+	// Mark writes or clears Record.Ill and nothing else. It needs no claim: changeVersion guards it.
+	Mark struct {
+		base
+		Ill time.Time
+	}
+	// Pause sets Record.Paused and nothing else, whoever holds the claim: changeVersion guards it. Only Halt plans it.
+	Pause struct{ base }
+	// Adopt writes owner key and record into a VM that is nobody's. Only TakeOver's function plans it.
+	Adopt struct {
+		base
+		Fleet   string
+		Ordinal int
+		To      string // its name in the fleet
+		Record  Record
+	}
+	// Forget removes everything lkv wrote from a VM and touches nothing else.
+	Forget struct{ base }
 )
 
 // Of makes the embedded part of a step for the VM of that name.

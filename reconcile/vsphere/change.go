@@ -3,6 +3,7 @@ package vsphere
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -148,7 +149,7 @@ func (f *Fleet) claim(ctx context.Context, s plan.Claim, desired plan.Desired) e
 	r := v.vm.Record
 	mine := r.Owner == s.Owner && r.Epoch == s.Epoch
 	switch {
-	case mine && r.Expires.Equal(s.Expires) && r.Started.Equal(s.Started):
+	case mine && r.Expires.Equal(s.Expires) && r.Started.Equal(s.Started) && (r.Due || !s.Due):
 		return nil
 	case mine:
 	case r.Owner != "" && r.Owner != s.Owner && r.Expires.After(f.cfg.Now()):
@@ -159,7 +160,7 @@ func (f *Fleet) claim(ctx context.Context, s plan.Claim, desired plan.Desired) e
 		}
 		return f.otherClaim(v)
 	}
-	r.Owner, r.Epoch, r.Started, r.Expires = s.Owner, s.Epoch, s.Started, s.Expires
+	r.Owner, r.Epoch, r.Started, r.Expires, r.Due = s.Owner, s.Epoch, s.Started, s.Expires, r.Due || s.Due
 	return f.write(ctx, v, r)
 }
 
@@ -176,7 +177,10 @@ func (f *Fleet) release(ctx context.Context, s plan.Release, desired plan.Desire
 	if err := f.allowed(v, desired); err != nil {
 		return err
 	}
-	r.Owner, r.Expires, r.Started, r.Failed = "", time.Time{}, time.Time{}, ""
+	r.Owner, r.Expires, r.Started, r.Failed, r.Due = "", time.Time{}, time.Time{}, "", false
+	if !s.At.IsZero() {
+		r.Rolled, r.Ill = s.At, time.Time{}
+	}
 	return f.write(ctx, v, r)
 }
 
@@ -221,7 +225,8 @@ func (f *Fleet) insertISO(ctx context.Context, s plan.InsertISO, desired plan.De
 		return err
 	}
 	r, want := v.vm.Record, s.Record
-	same := r.Image == want.Image && r.ImageID == want.ImageID && r.Key == want.Key && r.Token == want.Token && r.Previous == want.Previous && r.PreviousISO == want.PreviousISO
+	next := swapped(r, want)
+	same := reflect.DeepEqual(r, next)
 	if same && v.vm.ISO == s.ISO && v.extra[report.TokenKey] == want.Token {
 		return nil
 	}
@@ -239,15 +244,22 @@ func (f *Fleet) insertISO(ctx context.Context, s plan.InsertISO, desired plan.De
 	if cd.UnitNumber != nil {
 		unit = *cd.UnitNumber
 	}
-	r.Image, r.ImageID, r.Key, r.Token, r.Previous, r.PreviousISO = want.Image, want.ImageID, want.Key, want.Token, want.Previous, want.PreviousISO
-	raw, err := encodeRecord(r)
+	raw, err := encodeRecord(next)
 	if err != nil {
 		return err
 	}
 	return f.reconfigure(ctx, v, types.VirtualMachineConfigSpec{
 		DeviceChange: []types.BaseVirtualDeviceConfigSpec{editDevice(cdrom(cd.Key, cd.ControllerKey, unit, s.ISO))},
-		ExtraConfig:  options(recordKey, raw, report.TokenKey, r.Token),
+		ExtraConfig:  options(recordKey, raw, report.TokenKey, next.Token),
 	})
+}
+
+// swapped returns the record after the ISO swap: what it says about images, and nothing else, becomes as planned.
+func swapped(r, want plan.Record) plan.Record {
+	r.Image, r.ImageID, r.Key, r.Token = want.Image, want.ImageID, want.Key, want.Token
+	r.Previous, r.PreviousISO, r.PreviousID = want.Previous, want.PreviousISO, want.PreviousID
+	r.Engine, r.Spurned, r.Due = want.Engine, want.Spurned, false
+	return r
 }
 
 // resize sets CPUs and memory of a VM that is off.

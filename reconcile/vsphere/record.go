@@ -42,6 +42,17 @@ type record struct {
 	Disks       []diskRecord `json:"disks,omitempty"`
 	Failed      string       `json:"failed,omitempty"`
 	Paused      bool         `json:"paused,omitempty"`
+	PreviousID  string       `json:"previous_id,omitempty"`
+	Engine      string       `json:"engine,omitempty"`
+	Rolled      *time.Time   `json:"rolled,omitempty"`
+	Due         bool         `json:"due,omitempty"`
+	Drained     bool         `json:"drained,omitempty"`
+	Ill         *time.Time   `json:"ill,omitempty"`
+	Spurned     string       `json:"spurned,omitempty"`
+	Replaces    string       `json:"replaces,omitempty"`
+	Takes       []diskRecord `json:"takes,omitempty"`
+	Generation  int          `json:"generation,omitempty"`
+	Retired     *time.Time   `json:"retired,omitempty"`
 }
 
 type diskRecord struct {
@@ -56,10 +67,15 @@ func encodeRecord(r plan.Record) (string, error) {
 	out := record{
 		Format: recordForm, Image: r.Image, ImageID: r.ImageID, Previous: r.Previous, PreviousISO: r.PreviousISO,
 		Token: r.Token, Key: r.Key, Epoch: r.Epoch, Owner: r.Owner, Expires: stamp(r.Expires), Started: stamp(r.Started),
-		Failed: r.Failed, Paused: r.Paused,
+		Failed: r.Failed, Paused: r.Paused, PreviousID: r.PreviousID, Engine: r.Engine, Rolled: stamp(r.Rolled),
+		Due: r.Due, Drained: r.Drained, Ill: stamp(r.Ill), Spurned: r.Spurned, Replaces: r.Replaces,
+		Generation: r.Generation, Retired: stamp(r.Retired),
 	}
 	for _, d := range r.Disks {
 		out.Disks = append(out.Disks, diskRecord(d))
+	}
+	for _, d := range r.Takes {
+		out.Takes = append(out.Takes, diskRecord(d))
 	}
 	raw, err := json.Marshal(out)
 	return string(raw), err
@@ -79,9 +95,14 @@ func decodeRecord(s string) (plan.Record, error) {
 	r := plan.Record{
 		Image: in.Image, ImageID: in.ImageID, Previous: in.Previous, PreviousISO: in.PreviousISO, Token: in.Token, Key: in.Key,
 		Epoch: in.Epoch, Owner: in.Owner, Expires: at(in.Expires), Started: at(in.Started), Failed: in.Failed, Paused: in.Paused,
+		PreviousID: in.PreviousID, Engine: in.Engine, Rolled: at(in.Rolled), Due: in.Due, Drained: in.Drained, Ill: at(in.Ill),
+		Spurned: in.Spurned, Replaces: in.Replaces, Generation: in.Generation, Retired: at(in.Retired),
 	}
 	for _, d := range in.Disks {
 		r.Disks = append(r.Disks, plan.DiskRecord(d))
+	}
+	for _, d := range in.Takes {
+		r.Takes = append(r.Takes, plan.DiskRecord(d))
 	}
 	return r, nil
 }
