@@ -21,6 +21,7 @@ type Event struct {
 	Fleet   string    `json:"fleet"`
 	VM      string    `json:"vm,omitempty"`
 	Step    string    `json:"step,omitempty"` // plan.Step's String, or "roll" for the reason of a whole roll
+	Kind    string    `json:"kind,omitempty"` // plan.Step's type, for example InsertISO; one of few, unlike Step
 	State   string    `json:"state"`
 	Reason  string    `json:"reason,omitempty"`  // of a roll, when it begins in a wave; of Waiting
 	Renewal bool      `json:"renewal,omitempty"` // a claim written again because a step takes long

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -84,7 +85,7 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 
 // timed reports a step's start and end.
 func (e *engine) timed(vm string, s plan.Step, do func() error) error {
-	return e.watched(Event{VM: vm, Step: s.String()}, do)
+	return e.watched(Event{VM: vm, Step: s.String(), Kind: reflect.TypeOf(s).Name()}, do)
 }
 
 // watched sends ev as the start and, completed, as the end of what do does.
