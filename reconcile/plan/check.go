@@ -60,7 +60,7 @@ func (c *checker) wave(w Wave) error {
 			return fmt.Errorf("%s: the roll does not end with a release (A5)", r.VM)
 		}
 		for _, s := range r.Steps {
-			if s.VM() != r.VM {
+			if s.VM() != r.VM && !c.partner(r, s) {
 				return fmt.Errorf("%s: step %q is about %s", r.VM, s, s.VM())
 			}
 			if err := c.step(s); err != nil {
@@ -156,7 +156,7 @@ func (c *checker) change(v VM, s Step) error {
 	case PowerOn:
 		return powerOn(v)
 	}
-	return fmt.Errorf("unknown kind of step %T: it may touch a disk (D1)", s)
+	return c.replacement(v, s)
 }
 
 func (c *checker) sameOwner(owner string) error {

@@ -77,7 +77,7 @@ func relook(want Desired, o Observed, members []member, wave Wave, now time.Time
 // furnishes tells the steps that change which VMs, disks and files there are.
 func furnishes(s Step) bool {
 	switch s.(type) {
-	case CreateDisk, CreateVM, AttachDisk:
+	case CreateDisk, CreateVM, AttachDisk, DetachDisk, Disown, Rename, Retire:
 		return true
 	}
 	return false
@@ -91,7 +91,7 @@ func halted(want Desired, have Observed) []Blocked {
 	}
 	var out []Blocked
 	for _, v := range have.VMs {
-		if v.Fleet != want.Fleet {
+		if !inUse(want, v) {
 			continue
 		}
 		if v.Record.Failed != "" {
@@ -109,7 +109,7 @@ func halted(want Desired, have Observed) []Blocked {
 func extra(want Desired, have Observed) []string {
 	var out []string
 	for _, v := range have.VMs {
-		if v.Fleet == want.Fleet && !slices.ContainsFunc(want.VMs, func(w WantVM) bool { return w.Name == v.Name }) {
+		if inUse(want, v) && v.Record.Replaces == "" && !slices.ContainsFunc(want.VMs, func(w WantVM) bool { return w.Name == v.Name }) {
 			out = append(out, v.Name)
 		}
 	}

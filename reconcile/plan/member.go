@@ -24,6 +24,7 @@ const (
 type member struct {
 	want    WantVM
 	vm      *VM // nil when missing
+	green   *VM // blue-green: the VM that is taking its place; nil when there is none
 	kind    kind
 	up      bool   // it serves
 	calm    bool   // halfway, but it still serves: only claimed
@@ -50,17 +51,15 @@ func look(want Desired, o Observed, now time.Time) []member {
 }
 
 func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now time.Time) member {
-	var found []*VM
-	for i := range o.VMs {
-		if o.VMs[i].Name == w.Name {
-			found = append(found, &o.VMs[i])
-		}
+	found, green := places(want, o, w)
+	if len(found) == 0 && green != nil {
+		return replacing(want, o, member{want: w, green: green, kind: refused}, now)
 	}
 	if len(found) == 0 {
 		return absent(want, o, w, now)
 	}
 	v := found[0]
-	m := member{want: w, vm: v, kind: refused}
+	m := member{want: w, vm: v, green: green, kind: refused}
 	if m.blocked = identity(want, found); m.blocked != nil {
 		m.reason = m.blocked.Reason
 		return m
@@ -78,7 +77,28 @@ func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now 
 		m.reason = cmp.Or(m.reason, m.blocked.Reason)
 		return m
 	}
-	return present(want, m, now)
+	if green != nil {
+		return replacing(want, o, m, now)
+	}
+	if m = present(want, m, now); want.Rollout.Strategy == BlueGreen && m.up && len(differences(want, w, *v)) > 0 && m.blocked == nil {
+		return replacing(want, o, m, now)
+	}
+	return m
+}
+
+// places finds the VMs that have a wanted VM's name, and the one that is taking its place. A retired VM has no place.
+func places(want Desired, o Observed, w WantVM) (found []*VM, green *VM) {
+	for i := range o.VMs {
+		v := &o.VMs[i]
+		switch ours := v.Fleet == want.Fleet; {
+		case ours && !v.Record.Retired.IsZero():
+		case ours && v.Record.Replaces != "" && v.Ordinal == w.Ordinal:
+			green = v
+		case v.Name == w.Name:
+			found = append(found, v)
+		}
+	}
+	return found, green
 }
 
 func firstOf(rules ...func() *Blocked) *Blocked {
@@ -134,12 +154,15 @@ func busy(v VM) *Blocked {
 		Clear: "answer the question, wait for the task, or resume the VM in the vSphere client"}
 }
 
+// inUse tells whether a VM is the fleet's and counts: it is not retired.
+func inUse(want Desired, v VM) bool { return v.Fleet == want.Fleet && v.Record.Retired.IsZero() }
+
 // absent plans a VM that does not exist.
 func absent(want Desired, o Observed, w WantVM, now time.Time) member {
 	m := member{want: w, kind: refused, reason: "it does not exist", action: Create}
 	for _, v := range o.VMs {
 		wanted := slices.ContainsFunc(want.VMs, func(x WantVM) bool { return x.Name == v.Name })
-		if v.Fleet == want.Fleet && v.Ordinal == w.Ordinal && !wanted {
+		if inUse(want, v) && v.Ordinal == w.Ordinal && !wanted {
 			m.blocked = &Blocked{VM: w.Name, Code: R22,
 				Reason: fmt.Sprintf("VM %s has its place in the fleet (ordinal %d) under another name", v.Name, v.Ordinal),
 				Clear:  fmt.Sprintf("rename it back to %s in the vSphere client", w.Name)}
