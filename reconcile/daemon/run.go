@@ -67,7 +67,9 @@ func Run(ctx context.Context, o Options) error {
 		}
 		defer stop()
 	}
-	defer context.AfterFunc(ctx, func() { o.notify("STOPPING=1") })()
+	said := make(chan struct{})
+	context.AfterFunc(ctx, func() { defer close(said); o.notify("STOPPING=1") }) // at once, not after the call in flight
+	defer func() { <-said }()
 	defer o.guard(ctx)()
 	o.notify("READY=1")
 	for failed := 0; ctx.Err() == nil; {
