@@ -63,20 +63,21 @@ func (o Observed) change(v *VM, s Step) {
 		r.Due = r.Due || s.Due
 	case Release:
 		free(r)
-		r.Started, r.Failed, r.Due = time.Time{}, "", false
+		r.Started, r.Due = time.Time{}, false
 		if !s.At.IsZero() {
 			r.Rolled, r.Ill = s.At, time.Time{}
 		}
 	case Unblock:
 		free(r)
-		r.Started, r.Failed, r.Paused = time.Time{}, "", false
+		r.Started, r.Failed, r.Spurned, r.Paused, r.Due = time.Time{}, "", "", false, false
 	case Shutdown:
 		v.Power, v.Guest, v.Age = Off, Guest{}, 0
 	case InsertISO:
 		v.ISO = s.ISO
 		r.Image, r.ImageID, r.Token = s.Record.Image, s.Record.ImageID, s.Record.Token
 		r.Previous, r.PreviousISO, r.Key = s.Record.Previous, s.Record.PreviousISO, s.Record.Key
-		r.PreviousID, r.Engine, r.Spurned, r.Due = s.Record.PreviousID, s.Record.Engine, s.Record.Spurned, false
+		r.PreviousID, r.Engine, r.EngineWas = s.Record.PreviousID, s.Record.Engine, s.Record.EngineWas
+		r.Rolled, r.Spurned, r.Due = s.Record.Rolled, s.Record.Spurned, false
 	case Resize:
 		v.CPUs, v.MemoryMiB = s.CPUs, s.MemoryMiB
 	case EnableSecureBoot:
