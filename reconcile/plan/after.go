@@ -119,7 +119,7 @@ func (o *Observed) changeRecord(v *VM, s Step) {
 	case DetachDisk:
 		v.Disks = slices.DeleteFunc(v.Disks, func(d Disk) bool { return isDisk(d, s.Disk) })
 	case Disown:
-		r.Disks = slices.DeleteFunc(r.Disks, func(d DiskRecord) bool { return o.holds(s.Successor, d) })
+		r.Disks = slices.DeleteFunc(r.Disks, func(d DiskRecord) bool { return o.handed(*v, s.Successor, d) })
 	case Rename:
 		v.Name, r.Replaces = s.To, ""
 	case Retire:
@@ -147,9 +147,15 @@ func (o *Observed) grow(v *VM, s GrowDisk) {
 	}
 }
 
-// holds tells whether the VM of that instance UUID has the disk attached.
-func (o *Observed) holds(id string, d DiskRecord) bool {
-	return slices.ContainsFunc(o.VMs, func(v VM) bool { return id != "" && v.ID == id && attached(v, d) != nil })
+// handed tells whether the VM's successor has the disk attached.
+func (o *Observed) handed(v VM, successor string, d DiskRecord) bool {
+	return slices.ContainsFunc(o.VMs, func(x VM) bool {
+		is := x.ID == successor
+		if successor == "" {
+			is = v.ID != "" && x.Record.Replaces == v.ID
+		}
+		return is && attached(x, d) != nil
+	})
 }
 
 // isDisk tells whether a record means the attached disk.

@@ -243,6 +243,7 @@ type Plan struct {
 
 	Fleet          string // whose plan this is
 	MaxUnavailable int    // the bound Check holds the waves to
+	Surge          int    // the bound Check holds green VMs to
 	MaxFailed      int    // failed VMs at which Check lets nothing but a roll back pass
 }
 
@@ -424,7 +425,7 @@ type (
 	// Disown takes out of the record of a replaced VM the disks that are attached to its successor, after that was seen.
 	Disown struct {
 		base
-		Successor string // instance UUID
+		Successor string // instance UUID; empty in a plan that makes the successor: the VM whose record replaces this one
 	}
 	// Rename gives a VM its place's name under changeVersion and clears Record.Replaces.
 	Rename struct {
