@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -191,17 +192,30 @@ func greenFor(want Desired, o Observed, w WantVM) *VM {
 }
 
 // room tells how many replacements may begin besides those under way: as many as surge allows (A2), with those counted
-// that other runs have claimed, and as many as A1 leaves, which is budget. Disks of its own take nothing away, but
-// nothing is begun while too many VMs do not serve.
-func room(want Desired, o Observed, budget int, now time.Time) int {
-	free := max(1, want.Rollout.Surge)
+// that other runs have claimed. That it must also be no more than A1 leaves holds for both variants: blank disks take
+// nothing away, but nothing is begun while too many VMs do not serve.
+func room(want Desired, o Observed, now time.Time) int {
+	free := surge(want)
 	for _, w := range want.VMs {
 		found, green := places(want, o, w)
 		if green != nil || len(found) == 1 && claimed(want, *found[0], now) != nil {
 			free--
 		}
 	}
-	return max(0, min(free, budget))
+	return max(0, free)
+}
+
+// surging leaves out of a wave the replacements for which there is no room.
+func surging(want Desired, o Observed, wave Wave, now time.Time) Wave {
+	free := room(want, o, now)
+	wave.Rolls = slices.DeleteFunc(wave.Rolls, func(r Roll) bool {
+		if r.Action != Replace {
+			return false
+		}
+		free--
+		return free < 0
+	})
+	return wave
 }
 
 // alone tells whether there is room for this replacement, of which there is only the claim: other runs have not claimed
@@ -217,5 +231,13 @@ func (p pair) alone() bool {
 			before++
 		}
 	}
-	return room(p.want, p.have, len(p.want.VMs)+1, p.now) > before
+	return room(p.want, p.have, p.now) > before
+}
+
+// surge is how many green VMs there may be.
+func surge(want Desired) int {
+	if want.Rollout.Strategy != BlueGreen {
+		return 0
+	}
+	return max(1, want.Rollout.Surge)
 }
