@@ -28,15 +28,15 @@ const hookURL = "https://hooks.example.net/T0/hunter2?token=hunter3"
 // far is the other side of a webhook.
 type far struct {
 	mu    sync.Mutex
-	fails []error // of each attempt; a status as errCode
+	fails []error // of each attempt; a status as codeError
 	slow  time.Duration
 	got   []string // texts of the events that were taken
 	tries []time.Time
 }
 
-type errCode int
+type codeError int
 
-func (e errCode) Error() string { return http.StatusText(int(e)) }
+func (e codeError) Error() string { return http.StatusText(int(e)) }
 
 func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.Lock()
@@ -52,7 +52,7 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	status := http.StatusOK
 	if n < len(f.fails) && f.fails[n] != nil {
-		var code errCode
+		var code codeError
 		if !errors.As(f.fails[n], &code) {
 			return nil, f.fails[n]
 		}
@@ -61,7 +61,7 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	if status < 300 {
 		var e Event
 		if err := json.Unmarshal(body, &e); err != nil || r.Method != http.MethodPost || r.URL.String() != hookURL || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("User-Agent") != "lkv/1" {
-			return nil, fmt.Errorf("a strange request: %v %v", r, err)
+			return nil, errors.Join(err, fmt.Errorf("a strange request: %v", r))
 		}
 		f.mu.Lock()
 		f.got = append(f.got, e.Text)
@@ -110,9 +110,9 @@ func TestWebhookTriesAgain(t *testing.T) {
 		says  string
 	}{
 		"good":      {nil, 2, map[string]int{"sent": 2}, ""},
-		"recovers":  {[]error{gone, errCode(503), errCode(429), nil}, 5, map[string]int{"sent": 2}, ""},
-		"refused":   {[]error{errCode(403)}, 2, map[string]int{"sent": 1, "failed": 1}, "it answers 403 Forbidden"},
-		"redirects": {[]error{errCode(302)}, 2, map[string]int{"sent": 1, "failed": 1}, "it answers 302 Found"},
+		"recovers":  {[]error{gone, codeError(503), codeError(429), nil}, 5, map[string]int{"sent": 2}, ""},
+		"refused":   {[]error{codeError(403)}, 2, map[string]int{"sent": 1, "failed": 1}, "it answers 403 Forbidden"},
+		"redirects": {[]error{codeError(302)}, 2, map[string]int{"sent": 1, "failed": 1}, "it answers 302 Found"},
 		"away":      {[]error{gone, gone, gone, gone, gone, gone}, 7, map[string]int{"sent": 1, "failed": 1}, "it refuses the connection"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -186,9 +186,9 @@ func TestWebhookIsDiscreet(t *testing.T) {
 		"it refuses the connection":        &net.OpError{Op: "dial", Addr: &net.UnixAddr{Name: host}, Err: syscall.ECONNREFUSED},
 		"its certificate is not trusted":   x509.HostnameError{Host: host, Certificate: &x509.Certificate{}},
 		"the connection failed":            errors.New("EOF from " + hookURL),
-		"it answers 500 Internal Server":   errCode(500),
-		"it answers 404 Not Found":         errCode(404),
-		"it answers 301 Moved":             errCode(301),
+		"it answers 500 Internal Server":   codeError(500),
+		"it answers 404 Not Found":         codeError(404),
+		"it answers 301 Moved":             codeError(301),
 		"the connection failed\"":          &url.Error{Op: "Post", URL: hookURL, Err: io.EOF},
 		"its certificate is not trusted\"": x509.UnknownAuthorityError{},
 	} {
