@@ -20,6 +20,7 @@ type fleet struct {
 	opening time.Time // when it is again; zero when it is open, or never is
 	canary  canary    // what canaries allow
 	brake   *Blocked  // why nothing is begun; nil when it is not so
+	free    int       // replacements that surge has room for
 }
 
 // weigh works out what a look means for the fleet as a whole.
@@ -27,6 +28,7 @@ func (f *fleet) weigh() {
 	f.open, f.opening = f.want.Rollout.Window.open(f.now)
 	f.canary = f.canaries()
 	f.brake = f.braked()
+	f.free = room(f.want, *f.have, f.now)
 }
 
 // look puts every VM in its bucket.
@@ -124,6 +126,8 @@ func (f *fleet) waits(m member) *Later {
 		reason, until = outside, f.opening
 	case m.kind == surplus && !f.settled():
 		reason = "not wanted any more; it goes when every wanted VM is as wanted"
+	case m.kind == outdated && m.action == Replace && f.free == 0:
+		reason = "as many VMs are being replaced as surge allows"
 	case m.kind == outdated && m.newImage && f.canary.room == 0:
 		reason, until = f.canary.why, f.canary.until
 	}

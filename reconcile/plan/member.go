@@ -150,6 +150,9 @@ func inUse(want Desired, v VM) bool { return v.Fleet == want.Fleet && v.Record.R
 // absent plans a VM that does not exist.
 func absent(want Desired, o Observed, w WantVM, now time.Time) member {
 	m := member{want: w, kind: refused, reason: "it does not exist", action: Create}
+	if m.blocked = nameTaken(want, o, w, nil); m.blocked != nil {
+		return m
+	}
 	for _, v := range o.VMs {
 		wanted := slices.ContainsFunc(want.VMs, func(x WantVM) bool { return x.Name == v.Name })
 		if inUse(want, v) && v.Ordinal == w.Ordinal && !wanted {
