@@ -116,7 +116,7 @@ func (s system) withJournal(c *cli.Context, do func(*runJournal) error) error {
 	}
 	err = do(j)
 	if j != nil && j.w.Calls() > 0 {
-		s.note("journal: %s\n", j.w.Path())
+		s.note("journal: %s (check it with lkv verify)\n", j.w.Path())
 	}
 	return errors.Join(err, j.close())
 }

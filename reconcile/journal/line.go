@@ -19,9 +19,9 @@ const Format = 1
 
 // Line is one line. Exactly one of the pointers is set.
 type Line struct {
-	N    int       `json:"n"`    // from 1
-	Prev string    `json:"prev"` // SHA-256 of the line before without its line feed, 64 zeros on the first line
-	Time time.Time `json:"time"` // UTC
+	N    int       `json:"n"`             // from 1
+	Prev string    `json:"prev"`          // SHA-256 of the line before without its line feed, 64 zeros on the first line
+	Time time.Time `json:"time,omitzero"` // UTC; none on the closing line, so that it cannot be edited unseen
 
 	Head   *Head   `json:"head,omitempty"`
 	Fleet  *Fleet  `json:"fleet,omitempty"`

@@ -47,8 +47,8 @@ func (r *Reader) Next() (Line, []byte, error) {
 	if err := dec.Decode(&l); err != nil {
 		return l, nil, r.broken("it is no line of a journal: " + err.Error())
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return l, nil, r.broken("something stands behind its record")
+	if own, err := encode(l); err != nil || !bytes.Equal(own, raw) {
+		return l, nil, r.broken("it is not written as lkv does: it was edited")
 	}
 	if why := r.wrong(l); why != "" {
 		return l, nil, r.broken(why)
@@ -81,6 +81,8 @@ func (r *Reader) wrong(l Line) string {
 		return "the first line must be the head, and no other"
 	case l.Head != nil && (l.Head.Format < 1 || l.Head.Format > Format):
 		return fmt.Sprintf("it has format %d, this lkv knows %d: use a newer lkv", l.Head.Format, Format)
+	case (l.Close != nil) != l.Time.IsZero():
+		return "every line but the closing one has a time"
 	case l.Close != nil && l.Close.Calls != r.calls:
 		return fmt.Sprintf("it counts %d calls, %d were read", l.Close.Calls, r.calls)
 	}

@@ -91,14 +91,15 @@ func (w *Writer) Append(l Line) (int, error) {
 }
 
 func (w *Writer) write(l Line) error {
-	l.N, l.Prev, l.Time = w.n+1, w.prev, w.now().UTC()
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(l); err != nil {
+	l.N, l.Prev, l.Time = w.n+1, w.prev, time.Time{}
+	if l.Close == nil {
+		l.Time = w.now().UTC()
+	}
+	raw, err := encode(l)
+	if err != nil {
 		return err
 	}
-	if _, err := w.f.Write(b.Bytes()); err != nil {
+	if _, err := w.f.Write(append(raw, '\n')); err != nil {
 		return err
 	}
 	if l.Look == nil {
@@ -107,11 +108,20 @@ func (w *Writer) write(l Line) error {
 		}
 	}
 	w.n++
-	w.prev = digest(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	w.prev = digest(raw)
 	if l.Intent != nil {
 		w.calls++
 	}
 	return nil
+}
+
+// encode writes a line in the one way there is, without its line feed.
+func encode(l Line) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(l)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 func digest(line []byte) string {

@@ -75,7 +75,7 @@ func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 func (g *gate) read(ctx context.Context, req, res soap.HasFault) error {
 	sent := g.seen.now()
 	err := g.next.RoundTrip(ctx, req, res)
-	g.log.Load().ended(g.seen.learn(sent, req, res, err))
+	g.log.Load().learned(g.seen.learn(sent, req, res, err))
 	return err
 }
 

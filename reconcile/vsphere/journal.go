@@ -97,13 +97,24 @@ func (r *recorder) result(line int, vm types.ManagedObjectReference, task *types
 	r.append(journal.Line{Result: &res})
 }
 
-// ended writes which tasks of this run have ended.
-func (r *recorder) ended(list []types.TaskInfo) {
+// learned writes which tasks of this run have ended, and what became of VMs that were changed: the first whole read
+// after each call.
+func (r *recorder) learned(list []types.TaskInfo) {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tasksEnded(list)
+	for vm, c := range r.open {
+		v := r.seen.known(vm)
+		if c.done && r.shown[vm].call != c.line && v.current() {
+			_ = r.look(vm, v, lookOf(r.vcenter, vm, v)) // the next intent and the journal's end return the error
+		}
+	}
+}
+
+func (r *recorder) tasksEnded(list []types.TaskInfo) {
 	for _, info := range list {
 		line, ours := r.tasks[info.Task]
 		if !ours {

@@ -213,6 +213,16 @@ func (s *sightings) names(ref types.ManagedObjectReference) (name, id string) {
 	return cmp.Or(v.name, ref.Value), v.id
 }
 
+// known returns what is known of a VM.
+func (s *sightings) known(ref types.ManagedObjectReference) seenVM {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.vms[ref]; v != nil {
+		return *v
+	}
+	return seenVM{}
+}
+
 // all returns what is known of every VM that was fully read.
 func (s *sightings) all() map[types.ManagedObjectReference]seenVM {
 	s.mu.Lock()

@@ -1,0 +1,185 @@
+package journal
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// checkRun is D8 and the rules of the rollout, for one call.
+func (v *verifier) checkRun(l Line, c *call, m *vm) {
+	if v.out.Head.Command == "plan" {
+		v.check("A10", c.line, false, "plan sent %s", c.Method)
+	}
+	for _, k := range c.Extra {
+		v.check("A13", c.line, k.Value == "" || len(k.Key) > 4 && k.Key[:4] == "lkv.", "it holds the value of %s", k.Key)
+	}
+	if c.Method == "CreateVM_Task" {
+		v.checkCount(c)
+	}
+	if m == nil {
+		return
+	}
+	v.checkFresh(c, m)
+	if m.look == nil {
+		return
+	}
+	v.checkIdle(c, m)
+	f, ok := v.fleets[c.Target.VCenter+" "+m.look.Fleet]
+	if !ok {
+		return
+	}
+	v.checkClaim(l, c, m, f)
+	switch c.Method {
+	case "ShutdownGuest", "PowerOffVM_Task", "Destroy_Task":
+		v.checkUp(c, m, f)
+	}
+	if c.releases() && m.down {
+		v.checkGate(c, m)
+	}
+}
+
+// checkFresh is D8. A changeVersion that vCenter compares makes a read good enough that was sent during a call whose end
+// nobody saw; and so does the same call again.
+func (v *verifier) checkFresh(c *call, m *vm) {
+	if m.look == nil || m.failed {
+		v.check("D8", c.line, false, "%s of %s follows no whole read of it", c.Method, c.on())
+		return
+	}
+	after := m.line > m.ended && m.open == nil
+	if m.open != nil && m.look.During == m.open.line {
+		after = c.ChangeVersion != "" || m.open.Method == c.Method
+	}
+	v.check("D8", c.line, after, "%s of %s follows no read since the last call on it ended", c.Method, c.on())
+	if c.Method == "ReconfigVM_Task" {
+		v.check("D8", c.line, c.ChangeVersion != "" && c.ChangeVersion == m.look.ChangeVersion,
+			"%s is changed under changeVersion %q, it was read under %q (line %d)", c.on(), c.ChangeVersion, m.look.ChangeVersion, m.line)
+	}
+}
+
+// checkIdle is A9, as far as a call shows by itself that it changes nothing.
+func (v *verifier) checkIdle(c *call, m *vm) {
+	switch c.Method {
+	case "PowerOnVM_Task":
+		v.check("A9", c.line, m.look.Power != "poweredOn", "%s is powered on, and was on", c.on())
+	case "PowerOffVM_Task", "ShutdownGuest":
+		v.check("A9", c.line, m.look.Power != "poweredOff", "%s is shut down, and was off", c.on())
+	case "ReconfigVM_Task":
+		v.check("A9", c.line, !c.idle(m), "%s is changed to what it was", c.on())
+	}
+}
+
+// idle tells whether a change writes only what is there. Where the journal has no values it is taken for a change.
+func (c *call) idle(m *vm) bool {
+	for _, f := range c.Fields {
+		if !slices.Contains([]string{"ChangeVersion", "ExtraConfig", "DeviceChange"}, f) {
+			return false
+		}
+	}
+	for _, k := range c.Extra {
+		if !slices.Contains([]string{"lkv.record", "guestinfo.lkv.token"}, k.Key) {
+			return false
+		}
+	}
+	for _, d := range c.Devices {
+		if d.Kind != "VirtualCdrom" || d.Path != m.look.ISO {
+			return false
+		}
+	}
+	return c.Record != nil && m.look.Record != nil && same(c.Record, m.look.Record)
+}
+
+func same(a, b *Record) bool {
+	x, xerr := json.Marshal(a)
+	y, yerr := json.Marshal(b)
+	return xerr == nil && yerr == nil && string(x) == string(y)
+}
+
+// checkClaim is A6: the record that was read names this run, or the call is the claim of a VM that is free.
+func (v *verifier) checkClaim(l Line, c *call, m *vm, f Fleet) {
+	was := m.look.Record
+	if was == nil {
+		was = &Record{}
+	}
+	if c.Method == "ReconfigVM_Task" {
+		v.check("A6", c.line, c.ChangeVersion != "", "%s is changed without changeVersion", c.on())
+	}
+	r := c.Record
+	mine := was.Owner == f.Claimer
+	if r == nil {
+		v.check("A6", c.line, mine, "%s of %s, whose claim %q holds", c.Method, c.on(), was.Owner)
+		return
+	}
+	free := was.Owner == "" || mine || !was.Expires.After(l.Time)
+	switch {
+	case r.Owner == f.Claimer && mine:
+		v.check("A6", c.line, r.Epoch == was.Epoch || r.Epoch == was.Epoch+1, "the epoch of %s becomes %d, and was %d", c.on(), r.Epoch, was.Epoch)
+	case r.Owner == f.Claimer:
+		v.check("A6", c.line, free, "%s is claimed, and %s holds it until %s", c.on(), was.Owner, was.Expires)
+		v.check("A6", c.line, r.Epoch == was.Epoch+1, "the epoch of %s becomes %d, and was %d", c.on(), r.Epoch, was.Epoch)
+	case r.Owner == "":
+		v.check("A6", c.line, mine || was.Owner == "" && r.Failed != "", "the claim of %s is ended, which %q holds", c.on(), was.Owner)
+		v.check("A6", c.line, r.Epoch == was.Epoch, "the epoch of %s becomes %d, and was %d", c.on(), r.Epoch, was.Epoch)
+	default:
+		v.check("A6", c.line, false, "%s is claimed for %s", c.on(), r.Owner)
+	}
+}
+
+// checkUp is A1: with this VM gone, enough others serve. One that did not serve anyhow makes no difference.
+func (v *verifier) checkUp(c *call, m *vm, f Fleet) {
+	if !m.serves() {
+		return
+	}
+	others := 0
+	for _, o := range v.vms {
+		if o != m && o.look != nil && o.look.Fleet == f.Name && o.look.VM.VCenter == c.Target.VCenter && o.serves() {
+			others++
+		}
+	}
+	v.check("A1", c.line, others >= len(f.VMs)-f.MaxUnavailable, "%s is taken down while %d others of %d serve, and max_unavailable is %d",
+		c.on(), others, len(f.VMs), f.MaxUnavailable)
+}
+
+// serves tells whether a VM ran and its guest had proved the boot that its record is about, when it was last seen.
+func (m *vm) serves() bool { return !m.down && !m.gone && m.look != nil && m.look.proved() }
+
+// proved tells whether a look shows a guest that runs what the record says, since the swap that the record is about.
+func (l *Look) proved() bool {
+	g, r := l.Guest, l.Record
+	return l.Power == "poweredOn" && g != nil && r != nil && g.State == "running" && g.Token == r.Token && g.ImageID == r.ImageID
+}
+
+// checkGate is A4.
+func (v *verifier) checkGate(c *call, m *vm) {
+	v.check("A4", c.line, m.look.proved(), "the roll of %s ends, and its guest has not proved this boot (line %d)", c.on(), m.line)
+}
+
+// checkCount is A2.
+func (v *verifier) checkCount(c *call) {
+	f, ok := v.fleets[c.Target.VCenter+" "+c.fleet()]
+	if !ok {
+		return
+	}
+	names := map[string]bool{c.Name: true}
+	for _, x := range v.created[f.Name] {
+		names[x] = true
+	}
+	for _, m := range v.vms {
+		if m.look != nil && !m.gone && m.look.Fleet == f.Name && slices.Contains(f.VMs, m.look.VM.Name) {
+			names[m.look.VM.Name] = true
+		}
+	}
+	v.check("A2", c.line, len(names) <= len(f.VMs)+f.Surge, "%s is made, and then there are %d VMs; wanted are %d, surge is %d", c.Name, len(names), len(f.VMs), f.Surge)
+}
+
+// fleet is whose VM a call makes.
+func (c *call) fleet() string {
+	for _, k := range c.Extra {
+		var own struct {
+			Fleet string `json:"fleet"`
+		}
+		if k.Key == "lkv.owner" && json.Unmarshal([]byte(k.Value), &own) == nil {
+			return own.Fleet
+		}
+	}
+	return ""
+}
