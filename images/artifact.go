@@ -229,8 +229,7 @@ func (s Shelf) Has(ctx context.Context, iso string) (bool, error) {
 // whole asks for every blob of an artifact.
 func (s Shelf) whole(ctx context.Context, p *place, a artifact) (bool, error) {
 	for _, d := range append([]v1.Descriptor{a.iso}, a.rest...) {
-		size, err := p.size(ctx, d.Digest)
-		if err != nil || size != d.Size {
+		if there, err := p.has(ctx, d.Digest, d.Size); err != nil || !there {
 			return false, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -212,5 +214,65 @@ func TestArtifactOffline(t *testing.T) {
 	}
 	if _, _, calls := d.traffic(); len(calls) > 0 {
 		t.Errorf("asked %v", calls)
+	}
+}
+
+// login is a Docker configuration that knows one user.
+type login struct{}
+
+// Resolve implements authn.Keychain.
+func (login) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return &authn.Basic{Username: "ci", Password: "hunter2"}, nil
+}
+
+// Every request carries the credentials, and no message shows them.
+func TestArtifactCredentials(t *testing.T) {
+	ctx := context.Background()
+	d := newDepot(t)
+	d.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if user, pass, _ := r.BasicAuth(); user == "ci" && pass == "hunter2" {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	s := d.shelf(t)
+	files := made(t, 1, 5000)
+	if _, err := s.Put(ctx, files, nil); err == nil || !strings.Contains(err.Error(), "docker login "+d.host) {
+		t.Errorf("error %v", err)
+	}
+	s.Source.Keychain = login{}
+	mustPut(t, s, files)
+	if err := s.Promote(ctx, isoOf(files).SHA256, "stable", epoch); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.Channels(ctx); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	fetches(t, s, files)
+	if _, err := s.Fetch(ctx, strings.Repeat("0", 64), nil); !errors.Is(err, ErrUnknown) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A registry that does not say how long a blob is has it all the same.
+func TestBlobsWithoutLength(t *testing.T) {
+	d := newDepot(t)
+	s := d.shelf(t)
+	files := made(t, 1, 5000)
+	d.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodHead || !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		rec := httptest.NewRecorder()
+		d.inner.ServeHTTP(rec, r)
+		w.Header().Set("Transfer-Encoding", "chunked")
+		w.WriteHeader(rec.Code)
+		return true
+	})
+	mustPut(t, s, files)
+	if again := mustPut(t, s, files); !again.Present {
+		t.Errorf("%+v", again)
 	}
 }

@@ -58,8 +58,8 @@ func (p *place) ask(req *http.Request, ok ...int) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, resp.ContentLength, resp.Request.URL}, nil
 }
 
-// size returns a blob's size at the registry, bytes; -1 when there is no such blob.
-func (p *place) size(ctx context.Context, h v1.Hash) (n int64, err error) {
+// has tells whether the registry has a blob. One that it calls longer or shorter counts as missing.
+func (p *place) has(ctx context.Context, h v1.Hash, size int64) (there bool, err error) {
 	err = p.wait.again(ctx, func() (bool, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.at("blobs", h.String()), nil)
 		if err != nil {
@@ -69,15 +69,13 @@ func (p *place) size(ctx context.Context, h v1.Hash) (n int64, err error) {
 		if err != nil {
 			return false, err
 		}
-		if n = resp.length; resp.code == http.StatusNotFound {
-			n = -1
-		}
+		there = resp.code == http.StatusOK && (resp.length == size || resp.length < 0) // not every one says the length
 		return false, nil
 	})
 	if err != nil {
-		return 0, explain(err, p.repo.Digest(h.String()))
+		return false, explain(err, p.repo.Digest(h.String()))
 	}
-	return n, nil
+	return there, nil
 }
 
 // put writes a manifest or an index under a tag or its digest.
@@ -133,8 +131,8 @@ func (u *upload) send(ctx context.Context) error {
 // try makes the requests that are missing: begin, send the rest, finish.
 func (u *upload) try(ctx context.Context) error {
 	if u.location == "" {
-		there, err := u.p.size(ctx, u.f.digest()) // perhaps only the answer was lost
-		if err != nil || there == u.f.Size {
+		there, err := u.p.has(ctx, u.f.digest(), u.f.Size) // perhaps only the answer was lost
+		if err != nil || there {
 			return err
 		}
 		if err := u.begin(ctx); err != nil {
