@@ -193,6 +193,13 @@ func (c *checker) alone(v VM) error {
 	if !v.Record.Retired.IsZero() {
 		return fmt.Errorf("it is retired")
 	}
+	for _, x := range c.now.VMs {
+		for _, d := range v.Disks {
+			if (x.Name != v.Name || x.ID != v.ID) && attached(x, DiskRecord{UUID: d.UUID, Path: d.Path}) != nil {
+				return fmt.Errorf("%s has disk %s too (D3)", x.Name, d.Path)
+			}
+		}
+	}
 	for _, x := range []*VM{c.blueOf(v), c.successor(v)} {
 		if x != nil && x.Power != Off && x.Record.Generation == v.Record.Generation {
 			return fmt.Errorf("%s has the same place and is %s (D3)", x.Name, x.Power)

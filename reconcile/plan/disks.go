@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,8 +11,8 @@ import (
 // shared lists R07 by VM name: a disk UUID that two VMs have attached or recorded. Neither VM may be touched then.
 func shared(o Observed) map[string]*Blocked {
 	users, order := map[string][]string{}, []string{}
-	use := func(uuid, vm string) {
-		key := SerialOf(uuid)
+	use := func(uuid, path, vm string) {
+		key := cmp.Or(SerialOf(uuid), path)
 		if key == "" || slices.Contains(users[key], vm) {
 			return
 		}
@@ -23,10 +24,10 @@ func shared(o Observed) map[string]*Blocked {
 	for _, v := range o.VMs {
 		name := v.Name
 		for _, d := range v.Disks {
-			use(d.UUID, name)
+			use(d.UUID, d.Path, name)
 		}
 		for _, d := range v.Record.Disks {
-			use(d.UUID, name)
+			use(d.UUID, d.Path, name)
 		}
 	}
 	out := map[string]*Blocked{}

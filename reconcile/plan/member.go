@@ -53,7 +53,10 @@ func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now 
 	}
 	v := found[0]
 	m := member{want: w, vm: v, green: green, kind: refused}
-	if m.blocked = identity(want, found); m.blocked != nil {
+	m.blocked = firstOf(
+		func() *Blocked { return identity(want, w, found) },
+		func() *Blocked { return nameTaken(want, o, w, v) })
+	if m.blocked != nil {
 		m.reason = m.blocked.Reason
 		return m
 	}
@@ -100,8 +103,8 @@ func firstOf(rules ...func() *Blocked) *Blocked {
 	return nil
 }
 
-// identity refuses a name that somebody else has, or two VMs have (R22).
-func identity(want Desired, found []*VM) *Blocked {
+// identity refuses a name that somebody else has, or two VMs have, or one from another place in the fleet (R22).
+func identity(want Desired, w WantVM, found []*VM) *Blocked {
 	v := found[0]
 	switch {
 	case len(found) > 1:
@@ -113,6 +116,9 @@ func identity(want Desired, found []*VM) *Blocked {
 	case v.Fleet != want.Fleet:
 		return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("the VM of this name belongs to fleet %s", v.Fleet),
 			Clear: "give the fleets different name patterns"}
+	case v.Ordinal != w.Ordinal:
+		return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("the VM of this name has place %d in the fleet, not %d", v.Ordinal, w.Ordinal),
+			Clear: "in the vSphere client give the fleet's VMs the names back that they had"}
 	}
 	return nil
 }
@@ -240,12 +246,9 @@ func named(m member, diff []string, old string) member {
 }
 
 // givenBack is the roll that ends a claim under which nothing was done.
-func givenBack(want Desired, m member, now time.Time, open bool) Roll {
+func givenBack(want Desired, m member, now time.Time, why string) Roll {
 	n := Of(m.vm.Name)
-	r := Roll{VM: m.want.Name, Action: GiveBack, Reason: "claimed but not touched, and too many others do not serve"}
-	if !open {
-		r.Reason = "claimed but not touched, and the window has closed"
-	}
+	r := Roll{VM: m.want.Name, Action: GiveBack, Reason: "claimed but not touched, and " + why}
 	if m.vm.Task != "" {
 		r.Steps = append(r.Steps, AwaitTask{base: n, Task: m.vm.Task})
 	}
