@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ var (
 	detail = []string{
 		"name", "config.changeVersion", "config.instanceUuid", "config.template", "config.firmware", "config.bootOptions",
 		"config.hardware.numCPU", "config.hardware.memoryMB", "config.hardware.device", "config.extraConfig",
-		"runtime.powerState", "runtime.connectionState", "runtime.question", "runtime.bootTime", "runtime.host",
+		"runtime.powerState", "runtime.connectionState", "runtime.question", "runtime.bootTime", "runtime.host", "config.files.vmPathName",
 		"guest.toolsRunningStatus", "guest.ipAddress", "guest.net", "recentTask",
 	}
 )
@@ -171,7 +172,7 @@ func (f *Fleet) sighted(it item) sighted {
 		Name: text(it, "name"), ID: text(it, "config.instanceUuid"), Ref: it.ref.Value,
 		ChangeVersion: text(it, "config.changeVersion"), Power: plan.Power(power), ISO: isoOf(cdromOf(v.devices)),
 		CPUs: int(cpus), MemoryMiB: int64(memory), Firmware: text(it, "config.firmware"), Disks: disksOf(v.devices),
-		SecureBoot: secureBootOf(it), Keys: keysOf(v.extra),
+		SecureBoot: secureBootOf(it), Keys: keysOf(v.extra), Host: v.host.Value, Home: path.Dir(text(it, "config.files.vmPathName")),
 	}
 	v.vm.Guest = guestOf(it, v.extra, v.vm.Power)
 	v.tools = text(it, "guest.toolsRunningStatus") == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
