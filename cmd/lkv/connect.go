@@ -137,7 +137,12 @@ func (x *sessions) client(ctx context.Context, name string) (*vsphere.Client, er
 	if cfg.Insecure {
 		x.s.note("lkv: warning: the certificate of %s is not verified (insecure)\n", cfg.URL)
 	}
-	cfg.Trace = func(method string, mutating bool) { x.log.Debug("vCenter", "call", method, "mutating", mutating) }
+	cfg.Trace = func(method string, mutating bool) {
+		x.log.Debug("vCenter", "call", method, "mutating", mutating)
+		if x.s.monitor != nil {
+			x.s.monitor.Call(method, mutating)
+		}
+	}
 	c, err := vsphere.Connect(ctx, cfg)
 	if err != nil {
 		return nil, err // it names the address

@@ -18,16 +18,22 @@ func (s system) reconcileCommand() *cli.Command {
 	return &cli.Command{
 		Name: "reconcile", Usage: "converge the fleets once: create what is missing, roll what is outdated, one wave at a time",
 		Description: "Exit code 0: converged. 2: stopped before the end, the next run goes on. 3: something is refused.",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			fleetFlag(),
 			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` calls that change something"},
 			&cli.DurationFlag{Name: "max-duration", Usage: "begin nothing new after the time `D`, for example 30m"},
-		},
+		}, watchFlags()...),
 		Action: s.reconcile,
 	}
 }
 
 func (s system) reconcile(c *cli.Context) error {
+	if given(c, "watch") {
+		return s.watch(c)
+	}
+	if err := refuseWatchFlags(c); err != nil {
+		return err
+	}
 	spec, err := s.spec(c)
 	if err != nil {
 		return err
@@ -36,9 +42,17 @@ func (s system) reconcile(c *cli.Context) error {
 		s.note("suspended by %s: nothing is done\n", spec.Reconcile.Pos)
 		return &exit{code: exitPending}
 	}
+	results, err := s.round(c)
+	if err != nil {
+		return err
+	}
+	return outcome(results)
+}
+
+// round reconciles every fleet once and prints what came of it.
+func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
 	progress := s.progress(c)
 	defer progress.Wait()
-	var results []reconcile.Result
 	var mu sync.Mutex
 	err = s.eachFleet(c, true, func(t target) error {
 		res, err := s.converge(c, t, progress, &mu)
@@ -48,13 +62,10 @@ func (s system) reconcile(c *cli.Context) error {
 	progress.Wait()
 	for _, r := range results {
 		if err := s.printResult(c, r); err != nil {
-			return err
+			return results, err
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return outcome(results)
+	return results, err
 }
 
 // converge runs one fleet. Events go to standard output as JSON lines, or to the progress display.
@@ -77,6 +88,9 @@ func (s system) converge(c *cli.Context, t target, progress *ui.Progress, mu *sy
 	}
 	if t.checks.Any() {
 		opt.Prober = t.checks
+	}
+	if s.monitor != nil {
+		opt = s.monitor.Watch(opt)
 	}
 	res, err := reconcile.Run(c.Context, opt)
 	if err != nil && !errors.Is(err, context.Cause(c.Context)) {

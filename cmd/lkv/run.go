@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/lkv-io/lkv/internal/ui"
+	"github.com/lkv-io/lkv/reconcile/daemon"
 	"github.com/lkv-io/lkv/reconcile/plan"
 	"github.com/lkv-io/lkv/specs"
 )
@@ -38,6 +39,8 @@ type system struct {
 	Executable               string // path of this program; lkv-guest lies beside it
 	Host                     string
 	Raw                      func() (restore func(), err error) // puts the terminal into raw mode; nil when standard input is none
+
+	monitor *daemon.Monitor // sees what reconcile --watch does; nil in every other command
 }
 
 // exit is an error that chooses the exit code. A nil Err says that everything was already shown.

@@ -64,6 +64,9 @@ func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now 
 		m.reason = m.blocked.Reason
 		return m
 	}
+	if green != nil {
+		return replacing(want, o, m, now) // between the two of them other rules hold for claims and disks
+	}
 	why := Up(want, w, *v)
 	m.up, m.reason = why == "", why
 	m.mine = live(v.Record, now) && v.Record.Owner == want.Claimer
@@ -76,9 +79,6 @@ func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now 
 		m.up = m.up && m.blocked.Code != R16 // somebody else is about to take it down
 		m.reason = cmp.Or(m.reason, m.blocked.Reason)
 		return m
-	}
-	if green != nil {
-		return replacing(want, o, m, now)
 	}
 	if m = present(want, m, now); want.Rollout.Strategy == BlueGreen && m.up && len(differences(want, w, *v)) > 0 && m.blocked == nil {
 		return replacing(want, o, m, now)

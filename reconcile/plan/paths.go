@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // DiskFolder is the folder of every datastore under which data disks live, outside of any VM's own folder, because
@@ -15,13 +16,33 @@ const DiskMode = "independent_persistent"
 // DiskPath returns the datastore path of a data disk: "[ds] lkv-disks/<fleet>/<vm>-<disk>.vmdk". The disk's own
 // datastore wins over the placement's. A datastore given as an inventory path contributes its last element.
 func DiskPath(fleet string, w WantVM, d WantDisk) string {
+	return GenerationPath(fleet, w, d, 0)
+}
+
+// GenerationPath is DiskPath for a generation of the VM's data disks (Record.Generation): "-g<n>" follows the disk's
+// name, but for the first.
+func GenerationPath(fleet string, w WantVM, d WantDisk, generation int) string {
 	ds := d.Datastore
 	if ds == "" {
 		ds = w.Place.Datastore
 	}
 	ds = ds[strings.LastIndex(ds, "/")+1:]
-	return fmt.Sprintf("[%s] %s/%s/%s-%s.vmdk", ds, DiskFolder, fleet, w.Name, d.Name)
+	suffix := ""
+	if generation > 0 {
+		suffix = fmt.Sprintf("-g%d", generation)
+	}
+	return fmt.Sprintf("[%s] %s/%s/%s-%s%s.vmdk", ds, DiskFolder, fleet, w.Name, d.Name, suffix)
 }
+
+// GreenName is the name of the VM that is to take the place of the VM of that name, until it has it.
+func GreenName(name string) string { return name + "-green" }
+
+// RetiredName is the name a VM gets when it is retired: to the minute, in UTC.
+func RetiredName(name string, at time.Time) string {
+	return name + retiredInfix + at.UTC().Format("20060102-1504")
+}
+
+const retiredInfix = "-retired-"
 
 // Token returns what the guest echoes to prove that it booted after this very ISO swap: the first 12 hex digits of
 // the image's digest and the epoch of the claim under which it was inserted.
