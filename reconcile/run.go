@@ -20,6 +20,7 @@ type Options struct {
 	Prober      Prober
 	Drainer     Drainer // needed when Desired.Rollout.Drain
 	Clock       Clock
+	Only        *Saved        // do what this plan says and nothing else, refused with R17 when it is stale; nil: no bound
 	Events      func(Event)   // called by one goroutine at a time
 	MaxSteps    int           // stop before the call after this many mutating ones; 0: no bound
 	MaxDuration time.Duration // stop before the step after this time; 0: no bound
@@ -55,6 +56,7 @@ func (o Options) check() (Options, error) {
 type engine struct {
 	Options
 	began time.Time
+	begin bool // the saved plan was compared with the first look
 
 	limits limits
 
@@ -106,6 +108,9 @@ func (e *engine) loop(ctx context.Context) error {
 		}
 		have := e.look(ctx)
 		p := plan.Compute(e.Desired, have, e.Clock.Now())
+		if done, err := e.within(&p, have); done || err != nil {
+			return err
+		}
 		if err := plan.Check(p, have); err != nil {
 			e.result.Outcome = Broken
 			return fmt.Errorf("a defect of lkv, nothing was done: %w", err)
@@ -132,6 +137,30 @@ func (e *engine) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// within holds a plan to the saved one: at the first look nothing may have changed, and later nothing else is done.
+// done says that the run ends here.
+func (e *engine) within(p *plan.Plan, have plan.Observed) (done bool, err error) {
+	if e.Only == nil || have.Problem != "" {
+		return false, nil
+	}
+	var b *plan.Blocked
+	if !e.begin {
+		e.begin = true
+		if b, err = e.Only.Stale(e.Desired, have); err != nil {
+			return true, err
+		}
+	}
+	if b == nil && len(p.Waves) > 0 {
+		b = e.Only.beyond(p.Waves[0])
+	}
+	if b == nil {
+		return false, nil
+	}
+	e.emit(Event{State: Skipped, Code: b.Code, Error: b.Error()})
+	e.result.Blocked, e.result.Outcome = append(e.result.Blocked, *b), Refused
+	return true, nil
 }
 
 // ended tells whether a refusal by the executor or a failure ends the run.
