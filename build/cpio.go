@@ -67,10 +67,10 @@ func (r record) length() int64 {
 	return align(110+int64(len(r.name))+1, 4) + align(r.size, 4)
 }
 
-// write writes header and content.
-func (r record) write(w io.Writer, sp *spill, dev [2]uint32, clamp int64) error {
+// write writes header and content. The content passes through buf, or through new memory when that is nil.
+func (r record) write(w io.Writer, sp *spill, dev [2]uint32, clamp int64, buf []byte) error {
 	return r.around(w, dev, clamp, func(w io.Writer) error {
-		_, err := io.Copy(w, r.content(sp))
+		_, err := io.CopyBuffer(w, r.content(sp), buf)
 		return err
 	})
 }

@@ -186,7 +186,7 @@ func TestDevices(t *testing.T) {
 	}
 	var out bytes.Buffer
 	for _, r := range number(tr.entries("")) {
-		if err := r.write(&out, sp, [2]uint32{7, 9}, 100); err != nil {
+		if err := r.write(&out, sp, [2]uint32{7, 9}, 100, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

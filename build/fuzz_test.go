@@ -36,7 +36,7 @@ func FuzzFold(f *testing.F) {
 			list := append(dirEntries(parents(prefix), 0), tr.entries(prefix)...)
 			var out bytes.Buffer
 			for _, r := range number(list) {
-				if err := r.write(&out, sp, [2]uint32{}, 1<<31); err != nil {
+				if err := r.write(&out, sp, [2]uint32{}, 1<<31, nil); err != nil {
 					t.Fatal(err)
 				}
 			}

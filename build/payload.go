@@ -173,7 +173,7 @@ func (s *squashed) raw(ctx context.Context, w io.Writer, num uint32, e early.Ent
 		r.size = s.img.Size()
 		return r.around(w, [2]uint32{}, s.mtime, func(w io.Writer) error { return s.squashfs(ctx, w) })
 	}
-	return r.write(w, nil, [2]uint32{}, s.mtime)
+	return r.write(w, nil, [2]uint32{}, s.mtime, nil)
 }
 
 // squashfs writes the squashfs and notes its digest.

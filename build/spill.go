@@ -23,7 +23,8 @@ func newSpill(dir string, f format) (*spill, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(tmp, 1<<18), limit: maxUnpacked}, nil
+	// The file's own ReadFrom is hidden: it would take new memory for every file of the image.
+	return &spill{format: f, f: tmp, buf: bufio.NewWriterSize(struct{ io.Writer }{tmp}, 1<<18), limit: maxUnpacked}, nil
 }
 
 // nameless makes a temporary file that is gone when it is closed, or when this program ends.

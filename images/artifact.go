@@ -130,7 +130,7 @@ func parseArtifact(d document, iso string) (artifact, error) {
 	a := artifact{doc: d}
 	switch {
 	case d.image == nil || d.image.ArtifactType != artifactType:
-		return a, fmt.Errorf("%w: %s is no ISO that lkv pushed", ErrFormat, d.digest)
+		return a, fmt.Errorf("%w: %s is no ISO of lkv", ErrFormat, d.digest)
 	case len(d.image.Layers) > maxArtifacts:
 		return a, fmt.Errorf("%w: artifact %s has %d files, at most %d are read", ErrFormat, d.digest, len(d.image.Layers), maxArtifacts)
 	}

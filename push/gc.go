@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,6 +196,7 @@ func (c Cleaning) look(ctx context.Context, raw Store, image string, named refer
 				f.names, f.Bytes = append(f.names, digest+ending), f.Bytes+info.Size()
 			}
 		}
+		f.Why = cmp.Or(f.Why, keeps(raw))
 		if f.Why == "" && busy[digest] {
 			f.Why = "a push of it is under way, or was broken off"
 		}

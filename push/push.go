@@ -115,6 +115,7 @@ func Push(ctx context.Context, in Input) ([]Result, error) {
 		if j.err != nil {
 			errs = append(errs, fmt.Errorf("push %s to store %s: %w", in.Image, j.store.Name(), j.err))
 		} else {
+			j.res.Path = j.store.Path(j.final) // a store may choose it
 			results = append(results, j.res)
 		}
 	}

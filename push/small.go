@@ -78,11 +78,23 @@ func putOnce(ctx context.Context, s patient, part, final string, raw []byte) (er
 	if err := s.send(ctx, part, int64(len(raw)), func() io.Reader { return bytes.NewReader(raw) }); err != nil {
 		return fmt.Errorf("upload to %s: %w", s.Path(part), err)
 	}
-	if back, err := readSmall(ctx, s, part); err != nil || !bytes.Equal(back, raw) {
-		return errors.Join(fmt.Errorf("verify %s: the store has %d bytes, not the %d written", s.Path(part), len(back), len(raw)), err)
+	if !sealed(s) {
+		if err := readBack(ctx, s, part, raw); err != nil {
+			return err
+		}
 	}
 	if err := s.Move(ctx, part, final, true); err != nil {
 		return fmt.Errorf("move %s into place: %w", s.Path(part), err)
+	}
+	if sealed(s) {
+		return readBack(ctx, s, final, raw)
+	}
+	return nil
+}
+
+func readBack(ctx context.Context, s patient, p string, raw []byte) error {
+	if back, err := readSmall(ctx, s, p); err != nil || !bytes.Equal(back, raw) {
+		return errors.Join(fmt.Errorf("verify %s: the store has %d bytes, not the %d written", s.Path(p), len(back), len(raw)), err)
 	}
 	return nil
 }

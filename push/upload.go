@@ -97,14 +97,13 @@ func (j *job) placeOnce(ctx context.Context, how string, fill func(part string) 
 			err = errors.Join(err, remove(ctx, j.store, part))
 		}
 	}()
-	if err := fill(part); err != nil {
+	err = fill(part)
+	if err != nil && (how != Uploaded || !errors.Is(err, fs.ErrExist)) {
 		return false, err
 	}
-	done, err := j.verify(ctx, part, true)
+	var done string
 	if err == nil {
-		if err = j.store.Move(ctx, part, j.final, false); err != nil {
-			err = fmt.Errorf("move %s into place: %w", j.store.Path(part), err)
-		}
+		done, err = j.settle(ctx, part)
 	}
 	if err == nil {
 		j.res.How, j.res.Verified, j.there, moved = how, done, true, true
@@ -119,6 +118,26 @@ func (j *job) placeOnce(ctx context.Context, how string, fill func(part string) 
 		return false, perr
 	}
 	return true, err
+}
+
+// settle verifies a temporary file and moves it into place; on a Sealed store it reads it back afterwards.
+func (j *job) settle(ctx context.Context, part string) (done string, err error) {
+	late := sealed(j.store)
+	if late {
+		_, err = j.sized(ctx, part)
+	} else {
+		done, err = j.verify(ctx, part, true)
+	}
+	if err != nil {
+		return "", err
+	}
+	if err := j.store.Move(ctx, part, j.final, false); err != nil {
+		return "", fmt.Errorf("move %s into place: %w", j.store.Path(part), err)
+	}
+	if late {
+		done, err = j.verify(ctx, j.final, true)
+	}
+	return done, err
 }
 
 // meter hashes and counts what passes, and tells how far it is.

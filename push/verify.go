@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/lkv-io/lkv/internal/manifest"
 )
 
 // errDiffers means that a file on a store is not the ISO.
@@ -24,13 +26,9 @@ const (
 // verify compares a file on the store with the ISO and returns what was done. A fresh one is read whole when the
 // store cannot read samples; one that has its final name was verified when it got it, so there the size must do.
 func (j *job) verify(ctx context.Context, p string, fresh bool) (done string, err error) {
-	info, err := j.store.Stat(ctx, p)
+	want, err := j.sized(ctx, p)
 	if err != nil {
-		return "", fmt.Errorf("look for %s: %w", j.store.Path(p), err)
-	}
-	want := j.m.ISO
-	if info.Size() != want.Size {
-		return "", fmt.Errorf("verify %s: the store has %d bytes instead of %d: %w", j.store.Path(p), info.Size(), want.Size, errDiffers)
+		return "", err
 	}
 	level := j.Verify
 	if level == "" {
@@ -53,6 +51,19 @@ func (j *job) verify(ctx context.Context, p string, fresh bool) (done string, er
 		return "", fmt.Errorf("verify %s: %w", j.store.Path(p), err)
 	}
 	return level, nil
+}
+
+// sized compares a file's size on the store with the ISO's.
+func (j *job) sized(ctx context.Context, p string) (manifest.File, error) {
+	want := j.m.ISO
+	info, err := j.store.Stat(ctx, p)
+	if err != nil {
+		return want, fmt.Errorf("look for %s: %w", j.store.Path(p), err)
+	}
+	if info.Size() != want.Size {
+		return want, fmt.Errorf("verify %s: the store has %d bytes instead of %d: %w", j.store.Path(p), info.Size(), want.Size, errDiffers)
+	}
+	return want, nil
 }
 
 // readWhole reads a file back and checks its digest.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,12 +40,20 @@ func (s system) channels(c *cli.Context) error {
 	for i, img := range images {
 		names[i] = img.Name
 	}
-	return s.withStores(c, spec, func(stores []push.Store) error {
+	return s.withStores(c, spec, func(stores []push.Store, v shelves) error {
 		list, err := push.Channels(c.Context, names, stores)
 		if err != nil {
 			return err
 		}
-		return s.printChannels(given(c, "json"), list, push.Disagreements(list, stores))
+		more, err := v.positions(c.Context, names)
+		if err != nil {
+			return err
+		}
+		list = append(list, more...)
+		slices.SortStableFunc(list, func(a, b push.Position) int {
+			return cmp.Or(strings.Compare(a.Image, b.Image), strings.Compare(a.Name, b.Name))
+		})
+		return s.printChannels(given(c, "json"), list, push.Disagreements(list, append(stores, v.labels()...)))
 	})
 }
 
@@ -119,16 +129,16 @@ func (s system) promote(c *cli.Context) error {
 		return err
 	}
 	p := push.Promotion{Image: image, Digest: digest, Channel: args[1], Owner: owner, Nonce: nonce, Now: s.Now(), Sleep: clock{s.Now}.Sleep}
-	err = s.withStores(c, spec, func(stores []push.Store) error {
+	var on []string
+	err = s.withStores(c, spec, func(stores []push.Store, v shelves) error {
 		p.Stores = stores
-		return push.Promote(c.Context, p)
+		for _, st := range append(stores, v.labels()...) {
+			on = append(on, st.Name())
+		}
+		return promoteAll(c.Context, p, v)
 	})
 	if err != nil {
 		return err
-	}
-	var on []string
-	for _, st := range p.Stores {
-		on = append(on, st.Name())
 	}
 	if given(c, "json") {
 		return s.printJSON(struct {
@@ -142,21 +152,39 @@ func (s system) promote(c *cli.Context) error {
 	return err
 }
 
+// promoteAll moves a channel on every store, when every store has the ISO.
+func promoteAll(ctx context.Context, p push.Promotion, v shelves) error {
+	if err := v.ready(ctx, p); err != nil {
+		return err
+	}
+	if len(p.Stores) > 0 {
+		if err := push.Promote(ctx, p); err != nil {
+			return err
+		}
+	}
+	return v.promote(ctx, p)
+}
+
 func imageName(i specs.Image) string { return i.Name }
 
-// withStores connects the stores that --store names, all when it names none, and logs out when do is done.
-func (s system) withStores(c *cli.Context, spec specs.Spec, do func([]push.Store) error) (err error) {
+// withStores connects the stores that --store names, all when it names none, and logs out when do is done. Registries
+// need no connection of their own.
+func (s system) withStores(c *cli.Context, spec specs.Spec, do func([]push.Store, shelves) error) (err error) {
 	chosen, err := pick(c, "store", "store", spec.Stores, func(v specs.Store) string { return v.Name })
+	if err != nil {
+		return err
+	}
+	v, rest, err := s.shelves(c, spec, chosen)
 	if err != nil {
 		return err
 	}
 	x := s.sessions(spec, s.logger(c))
 	defer func() { err = errors.Join(err, x.close(c.Context)) }()
-	stores, err := x.stores(c.Context, chosen)
+	stores, err := x.stores(c.Context, rest)
 	if err != nil {
 		return err
 	}
-	return do(stores)
+	return do(stores, v)
 }
 
 func (x *sessions) stores(ctx context.Context, chosen []specs.Store) ([]push.Store, error) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/lkv-io/lkv/push"
 	"github.com/lkv-io/lkv/reconcile/vsphere"
 	"github.com/lkv-io/lkv/specs"
 )
@@ -118,6 +119,7 @@ type sessions struct {
 	open map[string]*vsphere.Client
 	who  string // owner of the claims of this run
 
+	fetch  *fetcher          // nil: nothing is fetched from a registry
 	picked map[string]string // datastores by what a placement says
 }
 
@@ -152,8 +154,11 @@ func (x *sessions) client(ctx context.Context, name string) (*vsphere.Client, er
 	return c, nil
 }
 
-// store returns a store of the spec.
-func (x *sessions) store(ctx context.Context, st specs.Store) (*vsphere.Store, error) {
+// store returns a store of the spec that VMs can boot from.
+func (x *sessions) store(ctx context.Context, st specs.Store) (push.Store, error) {
+	if st.Kind() != specs.DatastoreStore {
+		return nil, usagef("store %s at %s: this version cannot use a %s here", st.Name, st.Pos, st.Kind())
+	}
 	c, err := x.client(ctx, st.VCenter)
 	if err != nil {
 		return nil, err

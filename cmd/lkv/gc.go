@@ -18,6 +18,7 @@ func (s system) gcCommand() *cli.Command {
 		Name: "gc", Usage: "remove ISOs that no channel, no channel's history, no VM and no fleet of the spec names",
 		Description: "It looks at the images of the spec on all of its stores. VMs of every datacenter that mounts a datastore count,\n" +
 			"those that are off and templates too. When anything cannot be read, nothing is removed. Disks are never removed.\n" +
+			"Registry stores are left to the registry's own retention.\n" +
 			"Specs that share a folder on a datastore must have images of different names. Do not push at the same moment.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "isos", Usage: "remove ISOs; nothing else can be removed yet"},
@@ -42,7 +43,10 @@ func (s system) gc(c *cli.Context) error {
 	clean := push.Cleaning{OlderThan: c.Duration("older-than"), Now: s.Now(), DryRun: given(c, "dry-run"), Sleep: clock{s.Now}.Sleep}
 	clean.Images, clean.Keep = named(spec)
 	var removed, kept []push.Found
-	err = s.withStores(c, spec, func(stores []push.Store) (err error) {
+	err = s.withStores(c, spec, func(stores []push.Store, v shelves) (err error) {
+		for _, st := range v.list {
+			s.note("store %s is a registry: what it keeps is for its own retention to say\n", st.Name)
+		}
 		clean.Stores = stores
 		removed, kept, err = push.Clean(c.Context, clean)
 		return err

@@ -86,6 +86,9 @@ func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) (er
 	if x.who, err = id.name(s); err != nil {
 		return err
 	}
+	if x.fetch, err = s.fetcher(c, spec); err != nil {
+		return err
+	}
 	for _, f := range chosen {
 		t, err := x.target(c.Context, f)
 		if err != nil {

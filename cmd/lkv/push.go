@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/lkv-io/lkv/images"
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/push"
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -26,6 +27,9 @@ func (s system) pushCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Value: "dist", Usage: "`DIR` that lkv build wrote into"},
 			&cli.StringFlag{Name: "verify", Value: push.Sample, Usage: "check every ISO on its store by `LEVEL` full (read back whole), sample (size and samples) or size; what is uploaded is hashed on its way besides"},
 			&cli.StringFlag{Name: "reserve", Value: "1GiB", Usage: "refuse to leave less than `SIZE` free on a store"},
+			&cli.BoolFlag{Name: "from-registry", Usage: "bring what the channel names on the registry store to the other stores, instead of what lkv build wrote"},
+			&cli.StringFlag{Name: "digest", Usage: "with --from-registry: bring the ISO with the digest `sha256:…`, not the channel's"},
+			&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
 		},
 		Action: s.push,
 	}
@@ -36,6 +40,12 @@ func (s system) push(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if given(c, "from-registry") {
+		return s.pull(c, spec)
+	}
+	if given(c, "digest") || c.String("digest") != "" {
+		return usagef("--digest belongs to --from-registry: without it the newest ISO of lkv build is pushed")
+	}
 	inputs, err := s.pushInputs(c, spec)
 	if err != nil {
 		return err
@@ -44,50 +54,84 @@ func (s system) push(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	log := s.logger(c)
 	progress := s.progress(c)
 	defer progress.Wait()
-	x := s.sessions(spec, log)
-	defer func() { err = errors.Join(err, x.close(c.Context)) }()
-	stores, err := x.stores(c.Context, chosen)
+	v, rest, err := s.shelves(c, spec, chosen)
 	if err != nil {
 		return err
 	}
-	results, err := pushAll(c.Context, inputs, stores, progress)
+	x := s.sessions(spec, s.logger(c))
+	defer func() { err = errors.Join(err, x.close(c.Context)) }()
+	stores, err := x.stores(c.Context, rest)
+	if err != nil {
+		return err
+	}
+	results, err := pushAll(c.Context, inputs, stores, v, progress)
 	progress.Wait()
 	if err != nil {
 		return err
 	}
-	return s.printPushed(c, results)
+	return s.printPushed(c, pushed{Pushed: results})
 }
 
-func pushAll(ctx context.Context, inputs []push.Input, stores []push.Store, progress *ui.Progress) ([]push.Result, error) {
+func pushAll(ctx context.Context, inputs []push.Input, stores []push.Store, v shelves, progress *ui.Progress) ([]push.Result, error) {
 	var results []push.Result
 	for _, in := range inputs {
 		follow := &uploads{p: progress, image: in.Image, items: map[string]*ui.Item{}}
 		in.Stores, in.Progress = stores, follow.show
-		done, err := push.Push(ctx, in)
+		done, err := pushOne(ctx, in, v)
 		follow.end(err)
 		results = append(results, done...)
-		if errors.Is(err, push.ErrFull) {
-			return results, plan.Blocked{Code: "R21", Reason: err.Error(), Clear: "free space on the datastore, or name another one in the store block"}
-		}
 		if err != nil {
-			return results, err
+			return results, refusal(err)
 		}
 	}
 	return results, nil
 }
 
-func (s system) printPushed(c *cli.Context, results []push.Result) error {
+// pushOne brings one ISO everywhere, registries first: whoever watches a channel on a datastore may find the ISO there.
+// No channel moves unless every store has the ISO.
+func pushOne(ctx context.Context, in push.Input, v shelves) ([]push.Result, error) {
+	channel := in.Channel
+	results, err := v.put(ctx, in, in.Progress)
+	if err != nil {
+		in.Channel = ""
+	}
+	if len(in.Stores) > 0 {
+		more, perr := push.Push(ctx, in)
+		results, err = append(results, more...), errors.Join(err, perr)
+	}
+	if err != nil || len(v.list) == 0 {
+		return results, err
+	}
+	return results, v.promote(ctx, push.Promotion{Image: in.Image, Digest: results[0].SHA256, Channel: channel, Now: in.Now})
+}
+
+// refusal gives errors of a push their refusal code.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, push.ErrFull):
+		return plan.Blocked{Code: "R21", Reason: err.Error(), Clear: "free space on the datastore, or name another one in the store block"}
+	case errors.Is(err, images.ErrUnsigned):
+		return plan.Blocked{Code: plan.R01, Reason: err.Error(), Clear: "sign it, or correct cosign_keys of the registry block"}
+	}
+	return err
+}
+
+// pushed is the JSON of push.
+type pushed struct {
+	Pushed  []push.Result `json:"pushed"`
+	Channel string        `json:"channel"`
+	From    string        `json:"from,omitempty"` // the registry store that the ISOs come from
+}
+
+func (s system) printPushed(c *cli.Context, doc pushed) error {
+	doc.Pushed, doc.Channel = append([]push.Result{}, doc.Pushed...), c.String("channel")
 	if given(c, "json") {
-		return s.printJSON(struct {
-			Pushed  []push.Result `json:"pushed"`
-			Channel string        `json:"channel"`
-		}{append([]push.Result{}, results...), c.String("channel")})
+		return s.printJSON(doc)
 	}
 	var rows [][]string
-	for _, r := range results {
+	for _, r := range doc.Pushed {
 		rows = append(rows, []string{r.Image, r.Store, r.How, ui.Bytes(r.BytesUploaded), r.Verified, r.Path})
 		if r.CopyError != "" {
 			s.note("lkv: warning: %s got its own upload, because the copy on the server failed: %s\n", r.Store, r.CopyError)
@@ -106,37 +150,38 @@ func (s system) pushInputs(c *cli.Context, spec specs.Spec) ([]push.Input, error
 	if err != nil {
 		return nil, err
 	}
-	owner, err := s.owner(spec)
-	if err != nil {
-		return nil, err
-	}
-	reserve, err := specs.ParseSize(c.String("reserve"))
-	if err != nil || reserve <= 0 {
-		return nil, usagef("--reserve %s: write a size above zero, for example 1GiB", c.String("reserve"))
-	}
-	if level := c.String("verify"); !slices.Contains([]string{push.Full, push.Sample, push.Size}, level) {
-		return nil, usagef("--verify %s: write %s, %s or %s", level, push.Full, push.Sample, push.Size)
-	}
 	var list []push.Input
 	for _, img := range chosen {
-		iso, err := newestISO(c.String("out"), img.Name)
+		in, err := s.pushInput(c, spec, img.Name)
 		if err != nil {
 			return nil, err
 		}
-		m, err := readFile("manifest", strings.TrimSuffix(iso, ".iso")+".manifest.json")
-		if err != nil {
+		if in.ISO, err = newestISO(c.String("out"), img.Name); err != nil {
 			return nil, err
 		}
-		nonce, err := s.nonce()
-		if err != nil {
+		if in.Manifest, err = readFile("manifest", strings.TrimSuffix(in.ISO, ".iso")+".manifest.json"); err != nil {
 			return nil, err
 		}
-		list = append(list, push.Input{
-			Image: img.Name, ISO: iso, Manifest: m, Channel: c.String("channel"), Verify: c.String("verify"), Reserve: int64(reserve),
-			Owner: owner, Nonce: nonce, Now: s.Now(), Sleep: clock{s.Now}.Sleep,
-		})
+		list = append(list, in)
 	}
 	return list, nil
+}
+
+// pushInput is what flags and the world say about the push of one image.
+func (s system) pushInput(c *cli.Context, spec specs.Spec, image string) (push.Input, error) {
+	reserve, err := specs.ParseSize(c.String("reserve"))
+	if err != nil || reserve <= 0 {
+		return push.Input{}, usagef("--reserve %s: write a size above zero, for example 1GiB", c.String("reserve"))
+	}
+	if level := c.String("verify"); !slices.Contains([]string{push.Full, push.Sample, push.Size}, level) {
+		return push.Input{}, usagef("--verify %s: write %s, %s or %s", level, push.Full, push.Sample, push.Size)
+	}
+	in := push.Input{Image: image, Channel: c.String("channel"), Verify: c.String("verify"), Reserve: int64(reserve), Now: s.Now(), Sleep: clock{s.Now}.Sleep}
+	if in.Owner, err = s.owner(spec); err != nil {
+		return in, err
+	}
+	in.Nonce, err = s.nonce()
+	return in, err
 }
 
 // uploads shows the phases of one push, one item per store.

@@ -19,7 +19,7 @@ func (s system) reconcileCommand() *cli.Command {
 		Name: "reconcile", Usage: "converge the fleets once: create what is missing, roll what is outdated, one wave at a time",
 		Description: "Exit code 0: converged. 2: stopped before the end, the next run goes on. 3: something is refused.",
 		Flags: append([]cli.Flag{
-			fleetFlag(),
+			fleetFlag(), journalFlag(),
 			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` calls that change something"},
 			&cli.DurationFlag{Name: "max-duration", Usage: "begin nothing new after the time `D`, for example 30m"},
 		}, watchFlags()...),
@@ -54,10 +54,12 @@ func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
 	progress := s.progress(c)
 	defer progress.Wait()
 	var mu sync.Mutex
-	err = s.eachFleet(c, true, func(t target) error {
-		res, err := s.converge(c, t, progress, &mu)
-		results = append(results, res)
-		return err
+	err = s.withJournal(c, func(j *runJournal) error {
+		return s.eachFleet(c, true, func(t target) error {
+			res, err := s.converge(c, t, j, progress, &mu)
+			results = append(results, res)
+			return err
+		})
 	})
 	progress.Wait()
 	for _, r := range results {
@@ -69,9 +71,12 @@ func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
 }
 
 // converge runs one fleet. Events go to standard output as JSON lines, or to the progress display.
-func (s system) converge(c *cli.Context, t target, progress *ui.Progress, mu *sync.Mutex) (reconcile.Result, error) {
+func (s system) converge(c *cli.Context, t target, j *runJournal, progress *ui.Progress, mu *sync.Mutex) (reconcile.Result, error) {
 	if t.blocked != nil {
 		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Refused, Blocked: t.blocked}, nil
+	}
+	if err := j.begin(t); err != nil {
+		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Broken}, err
 	}
 	show := (&steps{p: progress, items: map[string]*ui.Item{}}).show
 	if given(c, "json") {

@@ -80,26 +80,29 @@ func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 // facts reads the channel, the manifest and the ISO of a fleet's image on every store that its placements use.
 func (x *sessions) facts(ctx context.Context, f specs.Fleet) (reconcile.Facts, error) {
 	facts := reconcile.Facts{Digest: strings.TrimPrefix(f.Digest, "sha256:"), Paths: map[string]string{}}
-	named, seen := "", map[string]bool{}
-	for _, p := range f.Placements {
-		st, ok := x.spec.StoreFor(p)
-		if !ok || seen[st.Name] {
-			continue
-		}
-		seen[st.Name] = true
-		store, err := x.store(ctx, st)
-		if err != nil {
-			return facts, err
-		}
+	stores, err := x.storesOf(ctx, f)
+	if err != nil {
+		return facts, err
+	}
+	if done, err := x.fetch.fetch(ctx, f, stores, &facts); err != nil || done {
+		return facts, err
+	}
+	named := ""
+	for _, store := range stores {
 		if f.Digest == "" {
 			digest, err := channelOf(ctx, store, f)
+			var blocked plan.Blocked
+			if errors.As(err, &blocked) {
+				blocked.Clear = x.pushing(f)
+				return facts, blocked
+			}
 			if err != nil {
 				return facts, err
 			}
 			if named != "" && digest != facts.Digest {
-				return facts, plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("channel %s of image %s is not the same on stores %s and %s", f.Channel, f.Image, named, st.Name), Clear: "lkv push --image " + f.Image + " --channel " + f.Channel}
+				return facts, plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("channel %s of image %s is not the same on stores %s and %s", f.Channel, f.Image, named, store.Name()), Clear: x.pushing(f)}
 			}
-			named, facts.Digest = st.Name, digest
+			named, facts.Digest = store.Name(), digest
 		}
 		if err := presentOn(ctx, store, f.Image, &facts); err != nil {
 			return facts, err
@@ -108,8 +111,36 @@ func (x *sessions) facts(ctx context.Context, f specs.Fleet) (reconcile.Facts, e
 	return facts, nil
 }
 
+// storesOf connects the stores that the VMs of a fleet boot from, each once.
+func (x *sessions) storesOf(ctx context.Context, f specs.Fleet) ([]push.Store, error) {
+	var list []push.Store
+	seen := map[string]bool{}
+	for _, p := range f.Placements {
+		st, ok := x.spec.StoreFor(p)
+		if !ok || seen[st.Name] {
+			continue
+		}
+		seen[st.Name] = true
+		store, err := x.store(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, store)
+	}
+	return list, nil
+}
+
+// pushing is the command that brings a fleet's image to its stores: from the registry, when the spec has one.
+func (x *sessions) pushing(f specs.Fleet) string {
+	from := ""
+	if len(x.spec.RegistryStores()) > 0 {
+		from = "--from-registry "
+	}
+	return "lkv push " + from + "--image " + f.Image + " --channel " + f.Channel
+}
+
 // channelOf returns the digest a channel names on a store.
-func channelOf(ctx context.Context, store *vsphere.Store, f specs.Fleet) (string, error) {
+func channelOf(ctx context.Context, store push.Store, f specs.Fleet) (string, error) {
 	ch, err := push.ReadChannel(ctx, store, f.Image, f.Channel)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("image %s was never pushed to channel %s on store %s", f.Image, f.Channel, store.Name()), Clear: "lkv push --image " + f.Image + " --channel " + f.Channel}
@@ -122,7 +153,7 @@ func channelOf(ctx context.Context, store *vsphere.Store, f specs.Fleet) (string
 
 // presentOn notes where the ISO lies on a store, when it is complete there. What is missing is for the planner to
 // refuse, VM by VM.
-func presentOn(ctx context.Context, store *vsphere.Store, image string, facts *reconcile.Facts) error {
+func presentOn(ctx context.Context, store push.Store, image string, facts *reconcile.Facts) error {
 	m, err := push.ReadManifest(ctx, store, image, facts.Digest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -65,16 +65,16 @@ func (s system) watch(c *cli.Context) error {
 		return err
 	}
 	var posted sync.WaitGroup
-	ctx, cancel := context.WithCancelCause(c.Context)
+	after, ended := context.WithCancel(context.WithoutCancel(c.Context)) // what the last call comes to is told, too
 	defer posted.Wait()
-	defer cancel(nil)
+	defer ended()
 	if hook != nil {
-		posted.Go(func() { hook.Run(ctx) })
+		posted.Go(func() { hook.Run(after) })
 	}
-	hangups, stop := onHangup(ctx)
+	hangups, stop := onHangup(after)
 	defer stop()
 	opt.Now = hangups
-	return daemon.Run(ctx, opt)
+	return daemon.Run(c.Context, opt)
 }
 
 // daemonOptions are those that flags and the spec say.

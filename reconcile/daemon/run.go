@@ -67,7 +67,9 @@ func Run(ctx context.Context, o Options) error {
 		}
 		defer stop()
 	}
-	defer context.AfterFunc(ctx, func() { o.notify("STOPPING=1") })()
+	said := make(chan struct{})
+	context.AfterFunc(ctx, func() { defer close(said); o.notify("STOPPING=1") }) // at once, not after the call in flight
+	defer func() { <-said }()
 	defer o.guard(ctx)()
 	o.notify("READY=1")
 	for failed := 0; ctx.Err() == nil; {
@@ -93,8 +95,8 @@ func (o Options) look(ctx context.Context) error {
 	from := o.Clock.Now()
 	o.Monitor.expect(from, 0)
 	results, err := o.Once(ctx)
-	if ctx.Err() != nil {
-		return err
+	if err != nil && ctx.Err() != nil {
+		return err // it was cut short, which says nothing about the fleets
 	}
 	o.Monitor.ended(results, err, o.Clock.Now().Sub(from))
 	status := "converged"
@@ -110,7 +112,9 @@ func (o Options) look(ctx context.Context) error {
 	case err != nil:
 		status = "the last look failed"
 	}
-	o.notify("STATUS=" + status)
+	if ctx.Err() == nil {
+		o.notify("STATUS=" + status)
+	}
 	return err
 }
 

@@ -63,20 +63,21 @@ func (o Observed) change(v *VM, s Step) {
 		r.Due = r.Due || s.Due
 	case Release:
 		free(r)
-		r.Started, r.Failed, r.Due = time.Time{}, "", false
+		r.Started, r.Due = time.Time{}, false
 		if !s.At.IsZero() {
 			r.Rolled, r.Ill = s.At, time.Time{}
 		}
 	case Unblock:
 		free(r)
-		r.Started, r.Failed, r.Paused = time.Time{}, "", false
+		r.Started, r.Failed, r.Spurned, r.Paused, r.Due = time.Time{}, "", "", false, false
 	case Shutdown:
 		v.Power, v.Guest, v.Age = Off, Guest{}, 0
 	case InsertISO:
 		v.ISO = s.ISO
 		r.Image, r.ImageID, r.Token = s.Record.Image, s.Record.ImageID, s.Record.Token
 		r.Previous, r.PreviousISO, r.Key = s.Record.Previous, s.Record.PreviousISO, s.Record.Key
-		r.PreviousID, r.Engine, r.Spurned, r.Due = s.Record.PreviousID, s.Record.Engine, s.Record.Spurned, false
+		r.PreviousID, r.Engine, r.EngineWas = s.Record.PreviousID, s.Record.Engine, s.Record.EngineWas
+		r.Rolled, r.Spurned, r.Due = s.Record.Rolled, s.Record.Spurned, false
 	case Resize:
 		v.CPUs, v.MemoryMiB = s.CPUs, s.MemoryMiB
 	case EnableSecureBoot:
@@ -118,7 +119,7 @@ func (o *Observed) changeRecord(v *VM, s Step) {
 	case DetachDisk:
 		v.Disks = slices.DeleteFunc(v.Disks, func(d Disk) bool { return isDisk(d, s.Disk) })
 	case Disown:
-		r.Disks = slices.DeleteFunc(r.Disks, func(d DiskRecord) bool { return o.holds(s.Successor, d) })
+		r.Disks = slices.DeleteFunc(r.Disks, func(d DiskRecord) bool { return o.handed(*v, s.Successor, d) })
 	case Rename:
 		v.Name, r.Replaces = s.To, ""
 	case Retire:
@@ -146,9 +147,15 @@ func (o *Observed) grow(v *VM, s GrowDisk) {
 	}
 }
 
-// holds tells whether the VM of that instance UUID has the disk attached.
-func (o *Observed) holds(id string, d DiskRecord) bool {
-	return slices.ContainsFunc(o.VMs, func(v VM) bool { return id != "" && v.ID == id && attached(v, d) != nil })
+// handed tells whether the VM's successor has the disk attached.
+func (o *Observed) handed(v VM, successor string, d DiskRecord) bool {
+	return slices.ContainsFunc(o.VMs, func(x VM) bool {
+		is := x.ID == successor
+		if successor == "" {
+			is = v.ID != "" && x.Record.Replaces == v.ID
+		}
+		return is && attached(x, d) != nil
+	})
 }
 
 // isDisk tells whether a record means the attached disk.

@@ -40,11 +40,15 @@ func standstill(p Plan, o Observed) error {
 type checker struct {
 	plan  Plan
 	now   Observed
+	roll  Roll   // whose steps are being checked
 	owner string // of every claim in the plan
 }
 
 func (c *checker) wave(w Wave) error {
 	if err := c.capacity(w); err != nil {
+		return err
+	}
+	if err := c.surge(w); err != nil {
 		return err
 	}
 	seen := map[string]bool{}
@@ -56,9 +60,10 @@ func (c *checker) wave(w Wave) error {
 		if len(r.Steps) == 0 {
 			return fmt.Errorf("%s: a roll without steps", r.VM)
 		}
-		if _, ok := r.Steps[len(r.Steps)-1].(Release); !ok {
+		if !ended(r) {
 			return fmt.Errorf("%s: the roll does not end with a release (A5)", r.VM)
 		}
+		c.roll = r
 		for _, s := range r.Steps {
 			if s.VM() != r.VM && !c.partner(r, s) {
 				return fmt.Errorf("%s: step %q is about %s", r.VM, s, s.VM())
@@ -77,19 +82,14 @@ func (c *checker) capacity(w Wave) error {
 	taken := 0
 	for _, r := range w.Rolls {
 		v := c.now.find(r.VM)
-		if v != nil && serves(*v) && slices.ContainsFunc(r.Steps, isShutdown) {
+		if v != nil && serves(*v) && slices.ContainsFunc(r.Steps, isShutdown) && !c.relieved(r) {
 			taken++
 		}
 	}
 	if taken == 0 {
 		return nil
 	}
-	gone := 0
-	for _, v := range c.now.VMs {
-		if v.Fleet == c.plan.Fleet && !slices.Contains(c.plan.Extra, v.Name) && !serves(v) {
-			gone++
-		}
-	}
+	gone := c.gone()
 	if gone+taken > c.plan.MaxUnavailable {
 		return fmt.Errorf("%d VMs do not serve and %d more would be shut down, max_unavailable is %d (A1)", gone, taken, c.plan.MaxUnavailable)
 	}
@@ -107,7 +107,12 @@ func (c *checker) step(s Step) error {
 	case CreateDisk:
 		return c.createDisk(s)
 	case CreateVM:
+		if s.Record.Replaces != "" {
+			return c.createGreen(s)
+		}
 		return c.createVM(s)
+	case Pause, Adopt:
+		return c.asked(s)
 	}
 	v := c.now.find(s.VM())
 	switch {
@@ -146,6 +151,9 @@ func (c *checker) change(v VM, s Step) error {
 	case Unblock:
 		return fmt.Errorf("only a person lets a fleet go again (A7)")
 	case AttachDisk:
+		if len(v.Record.Takes) > 0 {
+			return c.attachTaken(v, s)
+		}
 		return c.attach(v, s)
 	case InstallKey:
 		return installKey(v, s)
@@ -154,6 +162,9 @@ func (c *checker) change(v VM, s Step) error {
 	case InsertISO:
 		return insert(v, s)
 	case PowerOn:
+		if err := c.alone(v); err != nil {
+			return err
+		}
 		return powerOn(v)
 	}
 	return c.replacement(v, s)

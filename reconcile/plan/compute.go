@@ -17,7 +17,7 @@ const parallel = 4
 // missing VMs, then outdated VMs that serve, the last kind held to max_unavailable with everything that does not
 // serve counted first, missing VMs and VMs claimed by others included.
 func Compute(want Desired, have Observed, now time.Time) Plan {
-	p := Plan{Fleet: want.Fleet, MaxUnavailable: max(1, want.Rollout.MaxUnavailable)}
+	p := Plan{Fleet: want.Fleet, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), Surge: surge(want)}
 	if have.Problem != "" {
 		p.Blocked = []Blocked{lookFailed(have)}
 		return p
@@ -37,7 +37,7 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 	}
 	model := have.Clone()
 	for members := first; len(p.Waves) <= 4*len(want.VMs); {
-		wave := next(members, p.MaxUnavailable)
+		wave := surging(want, model, next(members, p.MaxUnavailable), now)
 		if len(wave.Rolls) == 0 {
 			if b := brake(members, p.MaxUnavailable); b != nil {
 				p.Blocked = append([]Blocked{*b}, p.Blocked...)

@@ -20,14 +20,18 @@ func (s CreateDisk) String() string {
 	return fmt.Sprintf("create disk %s, %s %s", s.Path, sizeText(s.Disk.Bytes), kind)
 }
 
-// String names the VM's size, its ISO and the disks written into its record.
+// String names the VM's size, its ISO, and the disks written into its record, those it will take over too.
 func (s CreateVM) String() string {
 	secure := ""
 	if s.Want.SecureBoot {
 		secure = "Secure Boot, "
 	}
-	return fmt.Sprintf("create VM with %d CPUs, %d MiB, %s%s, claim epoch %d, record of %s",
-		s.Want.CPUs, s.Want.MemoryMiB, secure, s.ISO, s.Record.Epoch, diskNames(s.Record.Disks))
+	takes := ""
+	if len(s.Record.Takes) > 0 {
+		takes = ", to take over " + diskNames(s.Record.Takes)
+	}
+	return fmt.Sprintf("create VM with %d CPUs, %d MiB, %s%s, claim epoch %d, record of %s%s",
+		s.Want.CPUs, s.Want.MemoryMiB, secure, s.ISO, s.Record.Epoch, diskNames(s.Record.Disks), takes)
 }
 
 // String names the disk's file.

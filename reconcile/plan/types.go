@@ -172,7 +172,8 @@ type Record struct {
 
 	PreviousID string       // image ID of Previous
 	Engine     string       // newest Docker Engine that ran on these disks; "" when unknown (R04)
-	Rolled     time.Time    // when the last roll ended with its gate passed
+	EngineWas  string       // Engine before Image ran; a roll back must not go below Engine
+	Rolled     time.Time    // when the last roll ended with its gate passed; zero as long as Image has never passed it
 	Due        bool         // the claim was taken to boot the VM afresh although nothing else differs; until the ISO swap
 	Drained    bool         // drained by this roll and not restored yet
 	Ill        time.Time    // when it was first seen not serving; zero when it serves
@@ -242,6 +243,8 @@ type Plan struct {
 
 	Fleet          string // whose plan this is
 	MaxUnavailable int    // the bound Check holds the waves to
+	Surge          int    // the bound Check holds green VMs to
+	MaxFailed      int    // failed VMs at which Check lets nothing but a roll back pass
 }
 
 // Later is a VM that is not as wanted and waits, with the reason; nothing is wrong with it.
@@ -350,9 +353,9 @@ type (
 		TTL     time.Duration
 		Expires time.Time // TTL after the moment of planning; the engine sets it again right before the call
 	}
-	// Release clears the claim (owner and expiry), the roll's start, its failure and what it noted on its way. At is
-	// when the roll ended with its gate passed (Record.Rolled); zero when nothing was rolled. The engine sets it again
-	// right before the call.
+	// Release clears the claim (owner and expiry), the roll's start and what it noted on its way. A failure stays: after
+	// a roll back too, only a person clears it (Unblock). At is when the roll ended with its gate passed
+	// (Record.Rolled); zero when nothing was rolled. The engine sets it again right before the call.
 	Release struct {
 		base
 		At time.Time
@@ -362,8 +365,9 @@ type (
 		base
 		Grace time.Duration
 	}
-	// InsertISO sets the CD-ROM's backing and, of the record, Image, ImageID, Previous, PreviousISO, Token and Key
-	// in one ReconfigVM_Task. The other fields of Record are as they were when the step was planned.
+	// InsertISO sets the CD-ROM's backing and, of the record, Image, ImageID, Previous, PreviousISO, PreviousID, Token,
+	// Key, Engine, EngineWas, Rolled and Spurned in one ReconfigVM_Task, and clears Due. The other fields of Record are
+	// as they were when the step was planned.
 	InsertISO struct {
 		base
 		ISO    string
@@ -392,8 +396,8 @@ type (
 		base
 		Why string
 	}
-	// Unblock clears the claim (owner and expiry), the roll's start, its failure and the VM's pause. It touches nothing
-	// but the record. Only Resume plans it: Compute never lets a fleet go again by itself.
+	// Unblock clears the claim (owner and expiry), the roll's start, its failure, what it spurned and the VM's pause. It
+	// touches nothing but the record. Only Resume plans it: Compute never lets a fleet go again by itself.
 	Unblock struct{ base }
 
 	// Drain moves the VM's work away through the fleet's drain hook and then writes Record.Drained. Next says what
@@ -421,7 +425,7 @@ type (
 	// Disown takes out of the record of a replaced VM the disks that are attached to its successor, after that was seen.
 	Disown struct {
 		base
-		Successor string // instance UUID
+		Successor string // instance UUID; empty in a plan that makes the successor: the VM whose record replaces this one
 	}
 	// Rename gives a VM its place's name under changeVersion and clears Record.Replaces.
 	Rename struct {

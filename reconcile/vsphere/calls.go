@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 // kind says what a call may do.
@@ -17,8 +18,8 @@ const (
 	writes              // changes something; some are checked further by what they carry (gate.go)
 )
 
-// calls is the closed list of what this package may send. Destroy_Task, UnregisterVM, RelocateVM_Task, CloneVM_Task,
-// DeleteVirtualDisk_Task, MoveVirtualDisk_Task, snapshots and everything else are refused by not being here.
+// calls is the closed list of what this package may send. UnregisterVM, RelocateVM_Task, CloneVM_Task,
+// MoveVirtualDisk_Task, CopyVirtualDisk_Task, snapshots and everything else are refused by not being here.
 var calls = map[string]kind{
 	"Login": login, "Logout": login, "RetrieveServiceContent": login,
 
@@ -31,7 +32,9 @@ var calls = map[string]kind{
 	"MoveDatastoreFile_Task": writes, "DeleteDatastoreFile_Task": writes, "CopyDatastoreFile_Task": writes,
 	"CreateVirtualDisk_Task": writes, "CancelTask": writes,
 	"CreateVM_Task": writes, "ReconfigVM_Task": writes,
-	"PowerOnVM_Task": writes, "PowerOffVM_Task": writes, "ShutdownGuest": writes,
+	"Destroy_Task": writes, "Rename_Task": writes, "DeleteVirtualDisk_Task": writes, // each only with a permit, see gatevm.go
+	"ExtendVirtualDisk_Task": writes,
+	"PowerOnVM_Task":         writes, "PowerOffVM_Task": writes, "ShutdownGuest": writes,
 }
 
 // method returns the SOAP method of a request body: "Destroy_Task" for *methods.Destroy_TaskBody.
@@ -43,6 +46,36 @@ func changes(req soap.HasFault) bool { return calls[method(req)] != reads }
 
 // bare tells whether a call needs no session.
 func bare(req soap.HasFault) bool { return calls[method(req)] == login }
+
+// vmOf returns the VM that a call is made on.
+func vmOf(req soap.HasFault) (types.ManagedObjectReference, bool) {
+	r := reflect.ValueOf(req).Elem().FieldByName("Req")
+	if r.Kind() != reflect.Pointer || r.IsNil() {
+		return types.ManagedObjectReference{}, false
+	}
+	ref, ok := r.Elem().FieldByName("This").Interface().(types.ManagedObjectReference)
+	return ref, ok && ref.Type == "VirtualMachine"
+}
+
+// taskOf returns the task that a call was answered with, nil when there is none.
+func taskOf(res soap.HasFault, err error) *types.ManagedObjectReference {
+	if err != nil || res == nil {
+		return nil
+	}
+	r := reflect.ValueOf(res).Elem().FieldByName("Res")
+	if r.Kind() != reflect.Pointer || r.IsNil() {
+		return nil
+	}
+	val := r.Elem().FieldByName("Returnval")
+	if !val.IsValid() {
+		return nil
+	}
+	ref, ok := val.Interface().(types.ManagedObjectReference)
+	if !ok || ref.Type != "Task" {
+		return nil
+	}
+	return &ref
+}
 
 // empty clears a response body, so that the call can be repeated into it.
 func empty(res soap.HasFault) {

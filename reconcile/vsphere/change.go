@@ -171,13 +171,13 @@ func (f *Fleet) release(ctx context.Context, s plan.Release, desired plan.Desire
 		return err
 	}
 	r := v.vm.Record
-	if r.Owner == "" && r.Started.IsZero() && r.Failed == "" {
+	if r.Owner == "" && r.Started.IsZero() && !r.Due {
 		return nil
 	}
 	if err := f.allowed(v, desired); err != nil {
 		return err
 	}
-	r.Owner, r.Expires, r.Started, r.Failed, r.Due = "", time.Time{}, time.Time{}, "", false
+	r.Owner, r.Expires, r.Started, r.Due = "", time.Time{}, time.Time{}, false
 	if !s.At.IsZero() {
 		r.Rolled, r.Ill = s.At, time.Time{}
 	}
@@ -191,13 +191,14 @@ func (f *Fleet) unblock(ctx context.Context, s plan.Unblock, desired plan.Desire
 		return err
 	}
 	r := v.vm.Record
-	if r.Owner == "" && r.Started.IsZero() && r.Failed == "" && !r.Paused {
+	if r.Owner == "" && r.Started.IsZero() && r.Failed == "" && r.Spurned == "" && !r.Paused && !r.Due {
 		return nil
 	}
 	if err := f.allowed(v, desired); err != nil {
 		return err
 	}
-	r.Owner, r.Expires, r.Started, r.Failed, r.Paused = "", time.Time{}, time.Time{}, "", false
+	r.Owner, r.Expires, r.Started = "", time.Time{}, time.Time{}
+	r.Failed, r.Spurned, r.Paused, r.Due = "", "", false, false
 	return f.write(ctx, v, r)
 }
 
@@ -258,7 +259,8 @@ func (f *Fleet) insertISO(ctx context.Context, s plan.InsertISO, desired plan.De
 func swapped(r, want plan.Record) plan.Record {
 	r.Image, r.ImageID, r.Key, r.Token = want.Image, want.ImageID, want.Key, want.Token
 	r.Previous, r.PreviousISO, r.PreviousID = want.Previous, want.PreviousISO, want.PreviousID
-	r.Engine, r.Spurned, r.Due = want.Engine, want.Spurned, false
+	r.Engine, r.EngineWas, r.Rolled = want.Engine, want.EngineWas, want.Rolled
+	r.Spurned, r.Due = want.Spurned, false
 	return r
 }
 

@@ -51,6 +51,7 @@ type Client struct {
 	gate    *gate
 	files   *folderGate
 	session *session
+	rest    apiHolder // for content libraries
 	trace   func(method string, mutating bool)
 	base    string // URL without credentials, for messages
 }
@@ -77,7 +78,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c := &Client{base: u.Scheme + "://" + u.Host, files: folder, trace: cfg.Trace}
 	c.session = &session{next: sc, user: cfg.Username, password: cfg.Password, manager: *content.SessionManager}
-	c.gate = &gate{next: c.session, trace: cfg.Trace, permits: map[string]bool{}, roots: map[string]bool{}, copies: map[types.ManagedObjectReference]bool{}}
+	c.gate = newGate(c.session, cfg.Trace)
 	c.vim = &vim25.Client{Client: sc, ServiceContent: content, RoundTripper: c.gate}
 	if err := c.session.login(ctx); err != nil {
 		return nil, fmt.Errorf("log in to %s as %s: %w", u.Host, cfg.Username, explain(err, u.Host))
@@ -88,8 +89,12 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 // Close logs out. vCenter keeps sessions for half an hour otherwise, and has a limited number of them.
 func (c *Client) Close(ctx context.Context) error {
 	defer c.vim.CloseIdleConnections()
+	rerr := c.rest.close(ctx)
 	_, err := methods.Logout(ctx, c.vim, &types.Logout{This: *c.vim.ServiceContent.SessionManager})
-	if err != nil && !fault.Is(err, &types.NotAuthenticated{}) {
+	if fault.Is(err, &types.NotAuthenticated{}) {
+		err = nil
+	}
+	if err = errors.Join(err, rerr); err != nil {
 		return fmt.Errorf("log out of %s: %w", c.base, err)
 	}
 	return nil

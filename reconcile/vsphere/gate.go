@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -35,11 +36,17 @@ func (e *ForbiddenError) Error() string {
 type gate struct {
 	next  soap.RoundTripper
 	trace func(method string, mutating bool)
+	seen  sightings
+	log   atomic.Pointer[recorder] // nil: no journal
 
 	mu      sync.Mutex
-	permits map[string]bool                       // disk files that CreateDisk has just proved not to exist, each good for one call
+	permits map[string]bool                       // what was proved or asked for, each good for one call: see permit and its like
 	roots   map[string]bool                       // folders of stores, by datacenter and path
 	copies  map[types.ManagedObjectReference]bool // tasks of copies, the only ones that may be cancelled
+}
+
+func newGate(next soap.RoundTripper, trace func(method string, mutating bool)) *gate {
+	return &gate{next: next, trace: trace, permits: map[string]bool{}, roots: map[string]bool{}, copies: map[types.ManagedObjectReference]bool{}}
 }
 
 // RoundTrip implements soap.RoundTripper.
@@ -55,20 +62,50 @@ func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	if g.trace != nil && k != login {
 		g.trace(name, k == writes)
 	}
+	switch k {
+	case reads:
+		return g.read(ctx, req, res)
+	case writes:
+		return g.write(ctx, req, res)
+	}
+	return g.next.RoundTrip(ctx, req, res)
+}
+
+// read sends a call that changes nothing, and learns from the answer what VMs are now and which tasks have ended.
+func (g *gate) read(ctx context.Context, req, res soap.HasFault) error {
+	sent := g.seen.now()
 	err := g.next.RoundTrip(ctx, req, res)
-	if b, ok := res.(*methods.CopyDatastoreFile_TaskBody); ok && err == nil && b.Res != nil {
+	g.log.Load().ended(g.seen.learn(sent, req, res, err))
+	return err
+}
+
+// write sends a call that changes something, after it stands in the journal.
+func (g *gate) write(ctx context.Context, req, res soap.HasFault) error {
+	line, err := g.log.Load().intent(req)
+	if err != nil {
+		return fmt.Errorf("%s was not sent, nothing was changed: %w", method(req), err)
+	}
+	vm, isVM := vmOf(req)
+	if isVM {
+		g.seen.leave(vm)
+	}
+	err = g.next.RoundTrip(ctx, req, res)
+	task := taskOf(res, err)
+	g.log.Load().result(line, vm, task, err)
+	if isVM {
+		g.seen.arrive(vm, task)
+	}
+	if _, copying := res.(*methods.CopyDatastoreFile_TaskBody); copying && task != nil {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.copies[b.Res.Returnval] = true
+		g.copies[*task] = true
 	}
 	return err
 }
 
 // permit allows the one creation of a disk file.
 func (g *gate) permit(dc types.ManagedObjectReference, file string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.permits[dc.Value+file] = true
+	g.permitOnce("create " + dc.String() + " " + file)
 }
 
 func (g *gate) refuse(req soap.HasFault) string {
@@ -92,9 +129,17 @@ func (g *gate) refuse(req soap.HasFault) string {
 	case *methods.CreateVirtualDisk_TaskBody:
 		return g.refuseCreate(b.Req)
 	case *methods.CreateVM_TaskBody:
-		return cmp.Or(refuseExtra(b.Req.Config.ExtraConfig), refuseDevices(b.Req.Config.DeviceChange, true))
+		return cmp.Or(refuseExtra(b.Req.Config.ExtraConfig), refuseNew(b.Req.Config.DeviceChange))
 	case *methods.ReconfigVM_TaskBody:
-		return refuseReconfig(&b.Req.Spec)
+		return g.refuseReconfig(b.Req)
+	case *methods.ExtendVirtualDisk_TaskBody:
+		return g.refuseExtend(b.Req)
+	case *methods.Destroy_TaskBody:
+		return g.refuseDestroy(b.Req)
+	case *methods.Rename_TaskBody:
+		return g.refuseRename(b.Req)
+	case *methods.DeleteVirtualDisk_TaskBody:
+		return g.refuseDelete(b.Req)
 	}
 	return ""
 }
@@ -115,29 +160,10 @@ func (g *gate) refuseCreate(r *types.CreateVirtualDisk_Task) string {
 	if !strings.HasPrefix(rest, plan.DiskFolder+"/") || strings.Contains(rest, "..") {
 		return fmt.Sprintf("%s does not lie under %s/", r.Name, plan.DiskFolder)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	key := ""
-	if r.Datacenter != nil {
-		key = r.Datacenter.Value + r.Name
-	}
-	if !g.permits[key] {
+	if r.Datacenter == nil || !g.use("create "+r.Datacenter.String()+" "+r.Name) {
 		return fmt.Sprintf("nobody proved that %s never existed (D7)", r.Name)
 	}
-	delete(g.permits, key)
 	return ""
-}
-
-func refuseReconfig(s *types.VirtualMachineConfigSpec) string {
-	switch {
-	case s.ChangeVersion == "":
-		return "it carries no changeVersion, so it could overwrite what somebody else did meanwhile"
-	case s.Files != nil || len(s.VmProfile) > 0 || s.Crypto != nil:
-		return "it would move files, encrypt them or change a storage policy"
-	case s.Flags != nil:
-		return "it would change what a power off does to disks"
-	}
-	return cmp.Or(refuseExtra(s.ExtraConfig), refuseSecureBoot(s), refuseDevices(s.DeviceChange, false))
 }
 
 // diskKey are keys of extraConfig that say in the words of a .vmx file which disks a VM has, how they are written to
@@ -153,27 +179,31 @@ func refuseExtra(list []types.BaseOptionValue) string {
 	return ""
 }
 
-// refuseDevices lets no file operation through, whatever the device, no removal, and no edit but a CD-ROM's.
-func refuseDevices(list []types.BaseVirtualDeviceConfigSpec, create bool) string {
+// refuseFiles lets no file operation through, whatever the device.
+func refuseFiles(d *types.VirtualDeviceConfigSpec) string {
+	switch {
+	case d.FileOperation != "":
+		return fmt.Sprintf("file operation %q on a %T", d.FileOperation, d.Device)
+	case d.Device == nil:
+		return "it names no device"
+	case len(d.Profile) > 0 || d.Backing != nil:
+		return fmt.Sprintf("it would change the policy or the files of a %T", d.Device)
+	}
+	return ""
+}
+
+// refuseNew lets a new VM have any device but a disk.
+func refuseNew(list []types.BaseVirtualDeviceConfigSpec) string {
 	for _, c := range list {
 		d := c.GetVirtualDeviceConfigSpec()
-		disk, isDisk := d.Device.(*types.VirtualDisk)
-		_, cd := d.Device.(*types.VirtualCdrom)
-		switch {
-		case d.FileOperation != "":
-			return fmt.Sprintf("file operation %q on a %T", d.FileOperation, d.Device)
-		case d.Operation == types.VirtualDeviceConfigSpecOperationRemove:
-			return fmt.Sprintf("it would remove a %T", d.Device)
-		case len(d.Profile) > 0 || d.Backing != nil:
-			return fmt.Sprintf("it would change the policy or the files of a %T", d.Device)
-		case isDisk && create:
+		if why := refuseFiles(d); why != "" {
+			return why
+		}
+		if _, disk := d.Device.(*types.VirtualDisk); disk {
 			return "a new VM gets its data disks afterwards, one by one"
-		case d.Operation != types.VirtualDeviceConfigSpecOperationAdd && (!cd || d.Operation != types.VirtualDeviceConfigSpecOperationEdit):
-			return fmt.Sprintf("it would change an attached %T", d.Device)
-		case isDisk:
-			if why := refuseAttach(disk); why != "" {
-				return why
-			}
+		}
+		if d.Operation != types.VirtualDeviceConfigSpecOperationAdd {
+			return fmt.Sprintf("it would change a %T of a VM that is not there", d.Device)
 		}
 	}
 	return ""
@@ -196,6 +226,7 @@ func refuseAttach(d *types.VirtualDisk) string {
 type folderGate struct {
 	next  http.RoundTripper
 	trace func(method string, mutating bool)
+	log   atomic.Pointer[recorder] // nil: no journal
 
 	mu      sync.Mutex
 	permits map[string]bool // certificates, by path and query, each good for one PUT
@@ -238,8 +269,20 @@ func (g *folderGate) RoundTrip(r *http.Request) (*http.Response, error) {
 		if g.trace != nil {
 			g.trace(r.Method, true)
 		}
+		return g.put(r)
 	default:
 		return nil, &ForbiddenError{r.Method, "lkv only reads and uploads datastore files"}
 	}
 	return g.next.RoundTrip(r)
+}
+
+// put sends an upload, after it stands in the journal.
+func (g *folderGate) put(r *http.Request) (*http.Response, error) {
+	line, err := g.log.Load().upload(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s was not sent, nothing was changed: %w", r.Method, err)
+	}
+	res, err := g.next.RoundTrip(r)
+	g.log.Load().uploaded(line, res, err)
+	return res, err
 }

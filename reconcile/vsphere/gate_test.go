@@ -124,7 +124,8 @@ func TestGateRefuses(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			w := &wire{}
-			g := &gate{next: w, permits: map[string]bool{}, roots: map[string]bool{"dc-1[ds] lkv": true}, trace: func(m string, _ bool) { t.Errorf("traced %s", m) }}
+			g := newGate(w, func(m string, _ bool) { t.Errorf("traced %s", m) })
+			g.own(dc, "[ds] lkv")
 			err := g.RoundTrip(t.Context(), req, nil)
 			var f *ForbiddenError
 			if !errors.As(err, &f) || len(w.sent) > 0 {
@@ -156,7 +157,7 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 	dc := types.ManagedObjectReference{Type: "Datacenter", Value: "dc-1"}
 	file := "[ds] lkv-disks/f/a.vmdk"
 	w := &wire{}
-	g := &gate{next: w, permits: map[string]bool{}, roots: map[string]bool{}, copies: map[types.ManagedObjectReference]bool{}}
+	g := newGate(w, nil)
 	g.permit(dc, file)
 	g.own(dc, "[ds] lkv")
 	create := &methods.CreateVirtualDisk_TaskBody{Req: &types.CreateVirtualDisk_Task{Name: file, Datacenter: &dc}}

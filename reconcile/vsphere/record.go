@@ -44,6 +44,7 @@ type record struct {
 	Paused      bool         `json:"paused,omitempty"`
 	PreviousID  string       `json:"previous_id,omitempty"`
 	Engine      string       `json:"engine,omitempty"`
+	EngineWas   string       `json:"engine_was,omitempty"`
 	Rolled      *time.Time   `json:"rolled,omitempty"`
 	Due         bool         `json:"due,omitempty"`
 	Drained     bool         `json:"drained,omitempty"`
@@ -67,7 +68,7 @@ func encodeRecord(r plan.Record) (string, error) {
 	out := record{
 		Format: recordForm, Image: r.Image, ImageID: r.ImageID, Previous: r.Previous, PreviousISO: r.PreviousISO,
 		Token: r.Token, Key: r.Key, Epoch: r.Epoch, Owner: r.Owner, Expires: stamp(r.Expires), Started: stamp(r.Started),
-		Failed: r.Failed, Paused: r.Paused, PreviousID: r.PreviousID, Engine: r.Engine, Rolled: stamp(r.Rolled),
+		Failed: r.Failed, Paused: r.Paused, PreviousID: r.PreviousID, Engine: r.Engine, EngineWas: r.EngineWas, Rolled: stamp(r.Rolled),
 		Due: r.Due, Drained: r.Drained, Ill: stamp(r.Ill), Spurned: r.Spurned, Replaces: r.Replaces,
 		Generation: r.Generation, Retired: stamp(r.Retired),
 	}
@@ -95,7 +96,7 @@ func decodeRecord(s string) (plan.Record, error) {
 	r := plan.Record{
 		Image: in.Image, ImageID: in.ImageID, Previous: in.Previous, PreviousISO: in.PreviousISO, Token: in.Token, Key: in.Key,
 		Epoch: in.Epoch, Owner: in.Owner, Expires: at(in.Expires), Started: at(in.Started), Failed: in.Failed, Paused: in.Paused,
-		PreviousID: in.PreviousID, Engine: in.Engine, Rolled: at(in.Rolled), Due: in.Due, Drained: in.Drained, Ill: at(in.Ill),
+		PreviousID: in.PreviousID, Engine: in.Engine, EngineWas: in.EngineWas, Rolled: at(in.Rolled), Due: in.Due, Drained: in.Drained, Ill: at(in.Ill),
 		Spurned: in.Spurned, Replaces: in.Replaces, Generation: in.Generation, Retired: at(in.Retired),
 	}
 	for _, d := range in.Disks {
