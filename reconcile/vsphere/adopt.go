@@ -28,9 +28,12 @@ func (f *Fleet) adopt(ctx context.Context, s plan.Adopt, desired plan.Desired) e
 	if err != nil {
 		return err
 	}
-	return f.reconfigure(ctx, v, types.VirtualMachineConfigSpec{
-		Name: s.To, ExtraConfig: options(uuidKey, "TRUE", ownerKey, string(own), recordKey, raw, report.HostnameKey, s.To),
-	})
+	spec := types.VirtualMachineConfigSpec{ExtraConfig: options(uuidKey, "TRUE", ownerKey, string(own), recordKey, raw, report.HostnameKey, s.To)}
+	if s.To != v.vm.Name {
+		spec.Name = s.To
+		f.c.gate.permitRename(v.ref, s.To)
+	}
+	return f.reconfigure(ctx, v, spec)
 }
 
 // stranger finds the one VM of that name that is nobody's. done says that it was adopted already.

@@ -37,8 +37,9 @@ func (f *Fleet) growDisk(ctx context.Context, s plan.GrowDisk, desired plan.Desi
 	if err := f.roomToGrow(ctx, v, now, s.Bytes-now.Bytes); err != nil {
 		return err
 	}
-	disk.CapacityInBytes, disk.CapacityInKB = s.Bytes, s.Bytes>>10
-	return f.reconfigure(ctx, v, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{editDevice(disk)}})
+	larger := *disk
+	larger.CapacityInBytes, larger.CapacityInKB = s.Bytes, s.Bytes>>10
+	return f.reconfigure(ctx, v, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{editDevice(&larger)}})
 }
 
 // roomToGrow refuses with R21 what the datastore could not hold; a thin disk takes its space later.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -103,6 +104,7 @@ func (f *Fleet) renamed(ctx context.Context, v sighted, desired plan.Desired, to
 		return err
 	}
 	spec.Name, spec.ExtraConfig = to, options(recordKey, raw)
+	f.c.gate.permitRename(v.ref, to)
 	if err := f.reconfigure(ctx, v, spec); err != nil {
 		return err
 	}
@@ -154,14 +156,21 @@ func (f *Fleet) annotation(ctx context.Context, ref types.ManagedObjectReference
 func unplugged(devices []types.BaseVirtualDevice) []types.BaseVirtualDeviceConfigSpec {
 	var out []types.BaseVirtualDeviceConfigSpec
 	for _, d := range devices {
-		card, ok := d.(types.BaseVirtualEthernetCard)
-		if !ok {
+		if _, ok := d.(types.BaseVirtualEthernetCard); !ok {
 			continue
 		}
-		c := card.GetVirtualEthernetCard()
-		c.Connectable = &types.VirtualDeviceConnectInfo{AllowGuestControl: false}
-		out = append(out, editDevice(d))
+		c := copyOf(d)
+		c.GetVirtualDevice().Connectable = &types.VirtualDeviceConnectInfo{}
+		out = append(out, editDevice(c))
 	}
+	return out
+}
+
+// copyOf returns a shallow copy of a device, so that what was read stays as it was read.
+func copyOf(d types.BaseVirtualDevice) types.BaseVirtualDevice {
+	c := reflect.New(reflect.TypeOf(d).Elem())
+	c.Elem().Set(reflect.ValueOf(d).Elem())
+	out, _ := c.Interface().(types.BaseVirtualDevice) // it has d's type
 	return out
 }
 
