@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 )
 
@@ -284,4 +287,41 @@ func withXattr(t testing.TB) v1.Layer {
 		t.Fatal(err)
 	}
 	return layerOf(t, b.Bytes())
+}
+
+// Copying through new memory for every file made 1 GB of garbage in a build of 564 MB.
+func TestContentsShareMemory(t *testing.T) {
+	const files = 2000
+	sp, err := newSpill(t.TempDir(), asCpio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sp.Close()
+	c, err := newCompressor(zstd.SpeedFastest, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := bytes.Repeat([]byte("x"), 1000)
+	var list []entry
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range files {
+		ino := &inode{mode: typeReg | 0o644}
+		if ino.off, ino.size, err = sp.take(1000, struct{ io.Reader }{bytes.NewReader(data)}); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, entry{fmt.Sprintf("f%04d", i), ino})
+	}
+	if err := sp.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.compress(t.Context(), io.Discard, archive{records: number(list), sp: sp}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if per := (after.TotalAlloc - before.TotalAlloc) / files; per > 16<<10 {
+		t.Errorf("%d bytes of new memory per file of 1000 bytes", per)
+	} else {
+		t.Logf("%d bytes of new memory per file", per)
+	}
 }

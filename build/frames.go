@@ -26,7 +26,9 @@ const bigFile = 4 << 20
 // encoder without WithLowerEncoderMem keeps it twice, for the same bytes in the same time.
 const window = 4 << 20
 
-// levels are the values of Input.Compress.
+// levels are the values of Input.Compress. An encoder has tables of 34 MiB at "best", and Go's heap grows to twice what
+// lives: 250 MiB on two cores. Measured on a root of 564 MB: one encoder for both cores took 172 MiB and twice as long;
+// SpeedBetterCompression 153 MiB, but the ISO is 6 % larger.
 var levels = map[string]zstd.EncoderLevel{
 	"fastest": zstd.SpeedFastest,
 	"default": zstd.SpeedDefault,

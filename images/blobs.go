@@ -19,6 +19,10 @@ import (
 var ErrDamaged = errors.New("content does not match its digest")
 
 // blobs is the blobs directory of an OCI layout. Only sha256 digests exist in it.
+//
+// Layers stay as the registry sent them. Unpacked ones beside them would spare a first build a third of its CPU time,
+// but unpacking while they stream in made a fetch of 167 MB over loopback take 2.5 to 3.1 s instead of 0.5 to 0.8 s (3.0 to
+// 3.4 s as S2), and the cache 2.5 times as large.
 type blobs struct{ dir string }
 
 func (b blobs) path(h v1.Hash) string { return filepath.Join(b.dir, "sha256", h.Hex) }

@@ -156,12 +156,15 @@ func (x *sessions) client(ctx context.Context, name string) (*vsphere.Client, er
 
 // store returns a store of the spec that VMs can boot from.
 func (x *sessions) store(ctx context.Context, st specs.Store) (push.Store, error) {
-	if st.Kind() != specs.DatastoreStore {
+	if st.Kind() == specs.RegistryStore {
 		return nil, usagef("store %s at %s: this version cannot use a %s here", st.Name, st.Pos, st.Kind())
 	}
 	c, err := x.client(ctx, st.VCenter)
 	if err != nil {
 		return nil, err
+	}
+	if st.Kind() == specs.LibraryStore {
+		return c.Library(ctx, vsphere.LibraryConfig{Name: st.Name, Datacenter: st.Datacenter, Library: st.Library})
 	}
 	return c.Store(ctx, vsphere.StoreConfig{Name: st.Name, Datacenter: st.Datacenter, Datastore: st.Datastore, Folder: st.Folder, Transport: st.Transport})
 }

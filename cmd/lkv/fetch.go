@@ -27,8 +27,9 @@ type fetcher struct {
 	now      bool                // bring it; else only say so
 }
 
-// fetcher returns nil for commands that do not look at a registry, and for specs where no image is fetched.
-func (s system) fetcher(c *cli.Context, spec specs.Spec) (*fetcher, error) {
+// fetcher returns nil for commands that do not look at a registry, and for specs where no image is fetched. Only a
+// reconcile that may change things brings anything: not one that is suspended and looks on.
+func (s system) fetcher(c *cli.Context, spec specs.Spec, alone bool) (*fetcher, error) {
 	use := false
 	for _, img := range spec.Images {
 		use = use || img.Fetch
@@ -37,7 +38,7 @@ func (s system) fetcher(c *cli.Context, spec specs.Spec) (*fetcher, error) {
 	if !use || name != "plan" && name != "reconcile" {
 		return nil, nil
 	}
-	f := &fetcher{s: s, spec: spec, now: name == "reconcile", progress: func() *ui.Progress { return s.progress(c) }}
+	f := &fetcher{s: s, spec: spec, now: alone && name == "reconcile", progress: func() *ui.Progress { return s.progress(c) }}
 	var err error
 	f.shelves, _, err = s.shelves(c, spec, spec.RegistryStores())
 	return f, err

@@ -86,7 +86,7 @@ func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) (er
 	if x.who, err = id.name(s); err != nil {
 		return err
 	}
-	if x.fetch, err = s.fetcher(c, spec); err != nil {
+	if x.fetch, err = s.fetcher(c, spec, alone); err != nil {
 		return err
 	}
 	for _, f := range chosen {

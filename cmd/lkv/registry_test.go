@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/lkv-io/lkv/internal/golden"
 	"github.com/lkv-io/lkv/internal/lab"
 	"github.com/lkv-io/lkv/push"
+	"github.com/lkv-io/lkv/specs"
 )
 
 // withRegistry gives a mission's spec a registry store, and more in the block of the registry and of the image.
@@ -184,5 +187,29 @@ func TestRegistryKeys(t *testing.T) {
 	m.noVCenter(exitOK, "push", "--store", "reg", "--out", dist)
 	if out := m.complaint(exitPending, "plan"); !strings.Contains(out, "reconcile first brings ISO") {
 		t.Errorf("signed: %s", out)
+	}
+}
+
+// Who only looks brings nothing, also when the command is reconcile: a suspended daemon looks on.
+func TestWhoFetches(t *testing.T) {
+	spec := specs.Spec{Dir: t.TempDir(), Images: []specs.Image{{Name: "host", Fetch: true}}, Stores: []specs.Store{{Name: "reg", Registry: "registry.example.invalid/x"}}}
+	s := system{Env: map[string]string{"LKV_CACHE": t.TempDir()}, Stderr: &bytes.Buffer{}, Now: time.Now}
+	for _, c := range []struct {
+		command              string
+		alone, none, fetches bool
+	}{
+		{command: "plan"}, {command: "reconcile"}, {command: "reconcile", alone: true, fetches: true},
+		{command: "status", none: true}, {command: "resume", alone: true, none: true},
+	} {
+		app := &cli.App{Commands: []*cli.Command{{Name: c.command, Action: func(x *cli.Context) error {
+			f, err := s.fetcher(x, spec, c.alone)
+			if err != nil || (f == nil) != c.none || f != nil && f.now != c.fetches {
+				t.Errorf("%+v: %+v, %v", c, f, err)
+			}
+			return nil
+		}}}}
+		if err := app.Run([]string{"lkv", c.command}); err != nil {
+			t.Error(err)
+		}
 	}
 }

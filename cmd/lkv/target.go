@@ -114,18 +114,24 @@ func (x *sessions) facts(ctx context.Context, f specs.Fleet) (reconcile.Facts, e
 // storesOf connects the stores that the VMs of a fleet boot from, each once.
 func (x *sessions) storesOf(ctx context.Context, f specs.Fleet) ([]push.Store, error) {
 	var list []push.Store
-	seen := map[string]bool{}
+	seen := map[string]push.Store{}
 	for _, p := range f.Placements {
 		st, ok := x.spec.StoreFor(p)
-		if !ok || seen[st.Name] {
+		if !ok {
 			continue
 		}
-		seen[st.Name] = true
-		store, err := x.store(ctx, st)
-		if err != nil {
-			return nil, err
+		if seen[st.Name] == nil {
+			store, err := x.store(ctx, st)
+			if err != nil {
+				return nil, err
+			}
+			seen[st.Name], list = store, append(list, store)
 		}
-		list = append(list, store)
+		if lib, ok := seen[st.Name].(*vsphere.Library); ok { // one library may serve several datacenters
+			if err := lib.Reaches(ctx, p.Datacenter); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return list, nil
 }

@@ -26,17 +26,19 @@ func BenchmarkCompute(b *testing.B) {
 // relooks follows a plan and compares what relook keeps with a whole look after every wave.
 func relooks(t interface{ Fatalf(string, ...any) }, d Desired, o Observed) {
 	o = o.Clone()
-	members := look(d, o, t0)
+	f := fleet{want: d, have: &o, now: t0, limit: d.Rollout.MaxUnavailable}
+	f.look()
 	for n := range 4 * len(d.VMs) {
-		w := next(members, d.Rollout.MaxUnavailable)
+		w := f.next()
 		for _, r := range w.Rolls {
 			for _, s := range r.Steps {
 				o.apply(s)
 			}
 		}
-		members = relook(d, o, members, w, t0)
-		if all := look(d, o, t0); !reflect.DeepEqual(all, members) {
-			t.Fatalf("after wave %d %+v:\n%+v\na whole look says:\n%+v", n+1, w, members, all)
+		f.relook(w)
+		all := fleet{want: d, have: &o, now: t0, limit: d.Rollout.MaxUnavailable}
+		if all.look(); !reflect.DeepEqual(all, f) {
+			t.Fatalf("after wave %d %+v:\n%+v\na whole look says:\n%+v", n+1, w, f, all)
 		}
 	}
 }

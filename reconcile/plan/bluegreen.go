@@ -85,6 +85,9 @@ func (p pair) proceed(m member) member {
 	if m.blocked == nil {
 		m.blocked = p.trouble()
 	}
+	if p.green.Record.Failed != "" {
+		m.up = false // it is left as it is until a person has looked
+	}
 	if m.blocked != nil {
 		m.up = m.up && m.blocked.Code != R16
 		m.reason = m.blocked.Reason
@@ -136,14 +139,21 @@ func (p pair) heads() []Step {
 // in-place roll would do to it, as if it had its disks; around that the two VMs change places.
 func (p pair) rest() []Step {
 	var furnish, boot []Step
-	for _, s := range rest(p.want, p.w, *p.complete(), p.now) {
+	whole, gated := *p.complete(), false
+	for _, s := range rest(p.want, p.w, whole, p.now, p.have.Files...) {
 		switch s.(type) {
 		case AwaitTask, Claim, Drain, Restore, Release:
 		case AttachDisk, InstallKey:
 			furnish = append(furnish, s)
+		case AwaitReady:
+			boot, gated = append(boot, s), true
 		default:
 			boot = append(boot, s)
 		}
+	}
+	// What retires the blue VM must not be a gate that another run saw, and perhaps for too short (A4).
+	if !gated && p.inUse() && whole.Age < p.want.Rollout.Settle {
+		boot = append(boot, gateOf(p.want, p.w, whole, whole.Record))
 	}
 	steps := furnish
 	switch {

@@ -24,19 +24,6 @@ func Check(p Plan, o Observed) error {
 	return nil
 }
 
-// standstill is what forbids every wave.
-func standstill(p Plan, o Observed) error {
-	if o.Problem != "" {
-		return fmt.Errorf("check plan: it acts on a failed look (D8): %s", o.Problem)
-	}
-	for _, v := range o.VMs {
-		if v.Fleet == p.Fleet && (v.Record.Failed != "" || v.Record.Paused) {
-			return fmt.Errorf("check plan: it acts although %s failed or is paused (A7)", v.Name)
-		}
-	}
-	return nil
-}
-
 type checker struct {
 	plan  Plan
 	now   Observed
@@ -64,6 +51,9 @@ func (c *checker) wave(w Wave) error {
 			return fmt.Errorf("%s: the roll does not end with a release (A5)", r.VM)
 		}
 		c.roll = r
+		if err := c.begun(r); err != nil {
+			return fmt.Errorf("%s: %w", r.VM, err)
+		}
 		for _, s := range r.Steps {
 			if s.VM() != r.VM && !c.partner(r, s) {
 				return fmt.Errorf("%s: step %q is about %s", r.VM, s, s.VM())
@@ -128,6 +118,8 @@ func (c *checker) step(s Step) error {
 		return nil
 	case Claim:
 		return c.claim(*v, s)
+	case Mark:
+		return c.mark(*v)
 	}
 	if v.Task != "" {
 		return fmt.Errorf("task %s is still running", v.Task)
@@ -144,8 +136,12 @@ func (c *checker) step(s Step) error {
 // change checks the steps that need a claim.
 func (c *checker) change(v VM, s Step) error {
 	switch s := s.(type) {
-	case Shutdown, Release:
+	case Shutdown:
 		return nil
+	case Release, Drain, Restore:
+		return drained(v, s)
+	case GrowDisk:
+		return grow(v, s)
 	case Fail:
 		return fmt.Errorf("a failure cannot be planned")
 	case Unblock:
@@ -160,6 +156,9 @@ func (c *checker) change(v VM, s Step) error {
 	case Resize, EnableSecureBoot:
 		return needsOff(v)
 	case InsertISO:
+		if err := c.backwards(v, s); err != nil {
+			return err
+		}
 		return insert(v, s)
 	case PowerOn:
 		if err := c.alone(v); err != nil {

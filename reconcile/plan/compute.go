@@ -11,37 +11,34 @@ import (
 const parallel = 4
 
 // Compute decides what is to be done, as waves in order. The engine runs the first wave and looks again; the later
-// ones are what follows if every step does what After says. It never fails: what cannot be done is Blocked.
+// ones are what follows if every step does what After says. It never fails: what cannot be done is Blocked, what must
+// wait is in Later.
 //
-// Within a wave the order is by ordinal. Between waves: what is halfway first, then VMs that are down anyway, then
-// missing VMs, then outdated VMs that serve, the last kind held to max_unavailable with everything that does not
-// serve counted first, missing VMs and VMs claimed by others included.
+// Within a wave the order is by ordinal. Between waves: rolls back, then what is halfway, then notes, then VMs that are
+// down anyway, then missing VMs, then VMs that serve and are not as wanted (first those on the wanted image, then those
+// on another), then VMs that are not wanted any more. VMs that serve are held to max_unavailable, with everything that
+// does not serve counted first, missing VMs and VMs claimed by others included.
 func Compute(want Desired, have Observed, now time.Time) Plan {
-	p := Plan{Fleet: want.Fleet, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), Surge: surge(want)}
+	p := Plan{Fleet: want.Fleet, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), MaxFailed: max(1, want.Rollout.MaxFailed), Surge: surge(want)}
 	if have.Problem != "" {
 		p.Blocked = []Blocked{lookFailed(have)}
 		return p
 	}
-	p.Extra = extra(want, have)
-	if p.Blocked = halted(want, have); len(p.Blocked) > 0 {
+	p.Extra, p.Retired = extra(want, have), retired(want, have)
+	if p.Blocked = stopped(want, have); len(p.Blocked) > 0 {
 		return p
 	}
-	first := look(want, have, now)
-	for _, m := range first {
-		switch {
-		case m.blocked != nil:
-			p.Blocked = append(p.Blocked, *m.blocked)
-		case m.kind == same:
-			p.Same = append(p.Same, m.want.Name)
-		}
-	}
 	model := have.Clone()
-	for members := first; len(p.Waves) <= 4*len(want.VMs); {
-		wave := surging(want, model, next(members, p.MaxUnavailable), now)
+	f := fleet{want: want, have: &model, now: now, limit: p.MaxUnavailable}
+	f.look()
+	if p.Blocked = failures(want, have, now); len(p.Blocked) >= p.MaxFailed {
+		f.still = true
+	} else {
+		p.Blocked, p.Same = f.sorted()
+	}
+	for len(p.Waves) <= 4*(len(want.VMs)+len(p.Extra)) {
+		wave := surging(want, model, f.next(), now)
 		if len(wave.Rolls) == 0 {
-			if b := brake(members, p.MaxUnavailable); b != nil {
-				p.Blocked = append([]Blocked{*b}, p.Blocked...)
-			}
 			break
 		}
 		p.Waves = append(p.Waves, wave)
@@ -50,55 +47,29 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 				model.apply(s)
 			}
 		}
-		members = relook(want, model, members, wave, now)
+		f.relook(wave)
 	}
+	later, blocked := f.left()
+	p.Later, p.Blocked = later, append(blocked, p.Blocked...)
 	return p
 }
 
-// relook is look after a wave. A VM is sorted by itself, the files and the disks of all; a wave that makes and attaches
-// nothing leaves these two alone, so that only its own VMs are sorted again: a roll of n VMs has n waves, and looking
-// at n VMs after each made planning quadratic. No VM of a wave shares a disk, or it would have been refused.
-func relook(want Desired, o Observed, members []member, wave Wave, now time.Time) []member {
-	rolled := map[string]bool{}
-	for _, r := range wave.Rolls {
-		if slices.ContainsFunc(r.Steps, furnishes) {
-			return look(want, o, now)
-		}
-		rolled[r.VM] = true
-	}
-	for i, m := range members {
-		if rolled[m.want.Name] {
-			members[i] = sortOne(want, o, m.want, nil, now)
-		}
-	}
-	return members
-}
-
-// furnishes tells the steps that change which VMs, disks and files there are.
-func furnishes(s Step) bool {
-	switch s.(type) {
-	case CreateDisk, CreateVM, AttachDisk, DetachDisk, Disown, Rename, Retire:
-		return true
-	}
-	return false
-}
-
-// halted returns what stops the whole fleet: nothing wanted, a pause, or a roll that failed (A7).
-func halted(want Desired, have Observed) []Blocked {
+// stopped returns what allows no step at all: nothing wanted, or a pause.
+func stopped(want Desired, have Observed) []Blocked {
 	if len(want.VMs) == 0 {
 		return []Blocked{{Code: R14, Reason: fmt.Sprintf("fleet %s wants no VM at all", want.Fleet),
 			Clear: "give the fleet a size, or remove its block: its VMs stay as they are"}}
 	}
 	var out []Blocked
+	paused := func(v VM) bool { return inUse(want, v) && v.Record.Paused }
+	if !slices.ContainsFunc(have.VMs, paused) {
+		return nil
+	}
 	for _, v := range have.VMs {
-		if !inUse(want, v) {
-			continue
+		if inUse(want, v) && v.Record.Failed != "" {
+			out = append(out, failure(want, v))
 		}
-		if v.Record.Failed != "" {
-			out = append(out, Blocked{VM: v.Name, Code: R12, Reason: "its roll failed, so the fleet stands still: " + v.Record.Failed,
-				Clear: "look at the VM's console and cure the cause, then: lkv resume --fleet " + want.Fleet})
-		}
-		if v.Record.Paused {
+		if paused(v) {
 			out = append(out, Blocked{VM: v.Name, Code: R13, Reason: "the fleet is paused", Clear: "lkv resume --fleet " + want.Fleet})
 		}
 	}
@@ -107,9 +78,13 @@ func halted(want Desired, have Observed) []Blocked {
 
 // extra names VMs of the fleet that are not wanted.
 func extra(want Desired, have Observed) []string {
+	wanted := map[string]bool{}
+	for _, w := range want.VMs {
+		wanted[w.Name] = true
+	}
 	var out []string
 	for _, v := range have.VMs {
-		if inUse(want, v) && v.Record.Replaces == "" && !slices.ContainsFunc(want.VMs, func(w WantVM) bool { return w.Name == v.Name }) {
+		if inUse(want, v) && v.Record.Replaces == "" && !wanted[v.Name] {
 			out = append(out, v.Name)
 		}
 	}
@@ -117,86 +92,14 @@ func extra(want Desired, have Observed) []string {
 	return out
 }
 
-// next chooses the wave: the first kind of work there is.
-func next(members []member, limit int) Wave {
-	budget := limit - unavailable(members)
-	wave := halves(members, budget, max(parallel, limit))
-	if len(wave.Rolls) > 0 {
-		return wave
-	}
-	for _, m := range members {
-		// A VM that is on but does not serve might only be out of our sight; when too many are, we are the
-		// likelier cause, and nothing that runs is shut down.
-		if m.kind == down && (m.vm.Power == Off || budget >= 0) && len(wave.Rolls) < parallel {
-			wave.Rolls = append(wave.Rolls, m.roll())
+// retired names VMs of the fleet that wait for lkv gc.
+func retired(want Desired, have Observed) []string {
+	var out []string
+	for _, v := range have.VMs {
+		if v.Fleet == want.Fleet && !v.Record.Retired.IsZero() {
+			out = append(out, v.Name)
 		}
 	}
-	if len(wave.Rolls) > 0 {
-		return wave
-	}
-	for _, m := range members {
-		if m.kind == missing && len(wave.Rolls) < parallel {
-			wave.Rolls = append(wave.Rolls, m.roll())
-		}
-	}
-	if len(wave.Rolls) > 0 {
-		return wave
-	}
-	for _, m := range members {
-		if m.kind == outdated && len(wave.Rolls) < budget {
-			wave.Rolls = append(wave.Rolls, m.roll())
-		}
-	}
-	return wave
-}
-
-// halves finishes what is halfway. A VM that is claimed but still serves needs room in the budget; without it the
-// claim is given back, because two runs that claimed at the same moment both see it taken.
-func halves(members []member, budget, most int) Wave {
-	var wave Wave
-	for _, m := range members {
-		if m.kind != halfway || len(wave.Rolls) >= most {
-			continue
-		}
-		switch {
-		case !m.calm:
-			wave.Rolls = append(wave.Rolls, m.roll())
-		case budget > 0:
-			budget--
-			wave.Rolls = append(wave.Rolls, m.roll())
-		case m.mine:
-			wave.Rolls = append(wave.Rolls, Roll{VM: m.want.Name, Action: GiveBack,
-				Reason: "claimed but not touched, and too many others do not serve", Steps: []Step{Release{base: Of(m.want.Name)}}})
-		}
-	}
-	return wave
-}
-
-func unavailable(members []member) int {
-	n := 0
-	for _, m := range members {
-		if !m.up {
-			n++
-		}
-	}
-	return n
-}
-
-// brake says why outdated VMs must wait, or nil when none does.
-func brake(members []member, limit int) *Blocked {
-	waiting, why := 0, ""
-	for _, m := range members {
-		if m.kind == outdated || m.kind == down || m.kind == halfway {
-			waiting++
-		}
-		if !m.up && why == "" {
-			why = fmt.Sprintf("%s: %s", m.want.Name, m.reason)
-		}
-	}
-	if waiting == 0 {
-		return nil
-	}
-	return &Blocked{Code: R12, Reason: fmt.Sprintf("%d VMs wait: %d of %d do not serve (%s), max_unavailable is %d",
-		waiting, unavailable(members), len(members), why, limit),
-		Clear: "bring the VMs back that do not serve, or raise max_unavailable"}
+	slices.Sort(out)
+	return out
 }

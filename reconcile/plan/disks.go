@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -98,9 +99,9 @@ func mismatch(o Observed, w WantVM, v VM) (why, clear string) {
 			return fmt.Sprintf("the fleet wants disk %s, this VM was made without it", d.Name),
 				"take the disk out of the fleet, or give it to a fleet of new VMs"
 		}
-		if a := attached(v, *r); a != nil && a.Bytes != d.Bytes {
+		if a := attached(v, *r); a != nil && a.Bytes > d.Bytes {
 			return fmt.Sprintf("disk %s has %s, the fleet wants %s", d.Name, sizeText(a.Bytes), sizeText(d.Bytes)),
-				"write the size that the disk has in the fleet: a disk is never resized"
+				"write the size that the disk has, or a larger one, in the fleet: a disk is never made smaller"
 		}
 	}
 	return "", ""
@@ -108,13 +109,13 @@ func mismatch(o Observed, w WantVM, v VM) (why, clear string) {
 
 // creating tells whether the VM's first roll is still under way, so that its disks may not be attached yet.
 func creating(v VM) bool {
-	return !v.Record.Started.IsZero() && v.Record.Previous == "" && v.Record.PreviousISO == "" && v.Power == Off
+	return !v.Record.Started.IsZero() && v.Record.Rolled.IsZero() && v.Record.Previous == "" && v.Record.PreviousISO == "" && v.Power == Off
 }
 
 // fileOf returns the data disk file of a VM that does not exist: found under its fixed name on any datastore, so that
 // a changed placement cannot make a second, empty disk. file is nil when it must be created at path.
-func fileOf(want Desired, o Observed, w WantVM, d WantDisk) (path string, file *DiskFile, trouble *Blocked) {
-	path = DiskPath(want.Fleet, w, d)
+func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (path string, file *DiskFile, trouble *Blocked) {
+	path = GenerationPath(want.Fleet, w, d, generation)
 	refuse := func(clear, format string, args ...any) *Blocked {
 		return &Blocked{VM: w.Name, Code: R06, Reason: fmt.Sprintf(format, args...), Clear: clear}
 	}
@@ -122,16 +123,15 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk) (path string, file *
 		return path, nil, refuse("in the vSphere client find out whose disk it is; rename one of the VMs, or remove the disk from that VM, keeping its file",
 			"disk file %s belongs to VM %s", inDatastore(path), user)
 	}
-	var found []*DiskFile
-	for i := range o.Files {
-		if inDatastore(o.Files[i].Path) == inDatastore(path) {
-			found = append(found, &o.Files[i])
-		}
-	}
+	found := filesNamed(o, path)
 	if len(found) == 0 {
-		return path, nil, Unseen(o.Hidden, w.Name, w.Place, d)
+		if trouble = Unseen(o.Hidden, w.Name, w.Place, d); trouble == nil && madeOnce(o, path) {
+			trouble = refuse("find the file and put it back where it was, in the vSphere client or from a backup, or: lkv disks attach; a second one is never made",
+				"disk %s was made once, and its file %s is not where it was", d.Name, inDatastore(path))
+		}
+		return path, nil, trouble
 	}
-	f := found[0]
+	f := &found[0]
 	switch {
 	case len(found) > 1:
 		trouble = refuse("in the vSphere client find out which one is the VM's disk, and rename the other",
@@ -139,11 +139,47 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk) (path string, file *
 	case holderOf(o, f.UUID) != "":
 		trouble = refuse("in the vSphere client find out whose disk it is; rename the file when it is a copy, or detach the disk from that VM, keeping its file",
 			"disk file %s has the UUID of a disk of VM %s", f.Path, holderOf(o, f.UUID))
-	case f.Bytes != d.Bytes:
-		trouble = refuse("write the size that the file has in the fleet, or rename the file in the vSphere client when it is not the VM's disk",
+	case f.Bytes > d.Bytes:
+		trouble = refuse("write the size that the file has, or a larger one, in the fleet, or rename the file in the vSphere client when it is not the VM's disk",
 			"disk file %s has %s, the fleet wants %s", f.Path, sizeText(f.Bytes), sizeText(d.Bytes))
 	}
 	return f.Path, f, trouble
+}
+
+// madeOnce tells whether a disk of that path, on whatever datastore, was ever made (D7).
+func madeOnce(o Observed, path string) bool {
+	return slices.ContainsFunc(o.Made, func(m string) bool { return inDatastore(m) == inDatastore(path) })
+}
+
+// latest returns the newest generation of a missing VM's disks that is known of: what ran last had it.
+func latest(want Desired, o Observed, w WantVM) int {
+	last := 0
+	for _, d := range w.Disks {
+		prefix := strings.TrimSuffix(inDatastore(DiskPath(want.Fleet, w, d)), ".vmdk") + "-g"
+		known := func(path string) {
+			if rest, ok := strings.CutPrefix(inDatastore(path), prefix); ok {
+				n, err := strconv.Atoi(strings.TrimSuffix(rest, ".vmdk"))
+				if err == nil {
+					last = max(last, n)
+				}
+			}
+		}
+		for _, f := range o.Files {
+			known(f.Path)
+		}
+		for _, m := range o.Made {
+			known(m)
+		}
+		for _, v := range o.VMs {
+			for _, r := range v.Record.Disks {
+				known(r.Path)
+			}
+			for _, r := range v.Record.Takes {
+				known(r.Path)
+			}
+		}
+	}
+	return last
 }
 
 // Unseen refuses to make a disk of a VM while a datastore of the datacenter it is placed in cannot be looked into: the

@@ -27,6 +27,11 @@ func compatible(want Desired, w WantVM, v *VM) *Blocked {
 			return refuse(R03, "image %s formats the disk for %s by force, whatever is on it", im.Name, m.Path)
 		}
 	}
+	if v != nil && older(im.Engine, v.Record.Engine) {
+		b := refuse(R04, "image %s has Docker Engine %s, and %s has used the VM's disks: an older one may not read them", im.Name, im.Engine, v.Record.Engine)
+		b.Clear = "build the image with the newer engine: " + rebuild
+		return b
+	}
 	if why := machine(im, w, v); why != "" {
 		return refuse(R02, "%s", why)
 	}

@@ -80,6 +80,7 @@ func scenarios() map[string]scenario {
 		},
 		"one of each kind": func() (Desired, Observed, time.Time) {
 			d := wish(4, "docker")
+			d.Rollout.NoBrake = true
 			o := fleetOf(wish(5, "docker"), newDigest)
 			o.VMs[1] = off(o.VMs[1])
 			o.VMs[2].CPUs = 1

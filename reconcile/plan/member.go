@@ -13,41 +13,34 @@ type kind int
 
 const (
 	same     kind = iota // as it should be
+	failed               // its roll failed, and the previous image is to be put back
 	halfway              // a roll is under way that is ours to finish
+	unnoted              // its record does not say that it does not serve, or does again
 	down                 // does not serve, not because of a roll, and there is something to do
 	missing              // no VM of that name
 	outdated             // serves, but not as wanted
+	surplus              // not wanted any more
 	refused              // blocked says why
 )
 
 // member is one wanted VM and what was found for it.
 type member struct {
-	want    WantVM
-	vm      *VM // nil when missing
-	green   *VM // blue-green: the VM that is taking its place; nil when there is none
-	kind    kind
-	up      bool   // it serves
-	calm    bool   // halfway, but it still serves: only claimed
-	mine    bool   // our claim is alive
-	reason  string // what is to be done and why, in plain words
-	action  Action
-	steps   []Step
-	blocked *Blocked
+	want     WantVM
+	vm       *VM // nil when missing
+	green    *VM // blue-green: the VM that is taking its place; nil when there is none
+	kind     kind
+	up       bool   // it serves
+	calm     bool   // halfway, but it still serves: only claimed
+	mine     bool   // our claim is alive
+	newImage bool   // outdated: it runs another image than the wanted one
+	reason   string // what is to be done and why, in plain words
+	action   Action
+	steps    []Step
+	blocked  *Blocked
 }
 
 func (m member) roll() Roll {
 	return Roll{VM: m.want.Name, Action: m.action, Reason: m.reason, Steps: m.steps}
-}
-
-// look puts every wanted VM in its bucket, in ordinal order.
-func look(want Desired, o Observed, now time.Time) []member {
-	twins := shared(o)
-	out := make([]member, 0, len(want.VMs))
-	for _, w := range want.VMs {
-		out = append(out, sortOne(want, o, w, twins, now))
-	}
-	slices.SortStableFunc(out, func(a, b member) int { return cmp.Compare(a.want.Ordinal, b.want.Ordinal) })
-	return out
 }
 
 func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now time.Time) member {
@@ -80,10 +73,7 @@ func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now 
 		m.reason = cmp.Or(m.reason, m.blocked.Reason)
 		return m
 	}
-	if m = present(want, m, now); want.Rollout.Strategy == BlueGreen && m.up && len(differences(want, w, *v)) > 0 && m.blocked == nil {
-		return replacing(want, o, m, now)
-	}
-	return m
+	return present(want, o, m, now)
 }
 
 // places finds the VMs that have a wanted VM's name, and the one that is taking its place. A retired VM has no place.
@@ -160,6 +150,9 @@ func inUse(want Desired, v VM) bool { return v.Fleet == want.Fleet && v.Record.R
 // absent plans a VM that does not exist.
 func absent(want Desired, o Observed, w WantVM, now time.Time) member {
 	m := member{want: w, kind: refused, reason: "it does not exist", action: Create}
+	if m.blocked = nameTaken(want, o, w, nil); m.blocked != nil {
+		return m
+	}
 	for _, v := range o.VMs {
 		wanted := slices.ContainsFunc(want.VMs, func(x WantVM) bool { return x.Name == v.Name })
 		if inUse(want, v) && v.Ordinal == w.Ordinal && !wanted {
@@ -180,25 +173,49 @@ func absent(want Desired, o Observed, w WantVM, now time.Time) member {
 }
 
 // present plans a VM that exists, is ours and may be touched.
-func present(want Desired, m member, now time.Time) member {
-	v, diff := *m.vm, differences(want, m.want, *m.vm)
+func present(want Desired, o Observed, m member, now time.Time) member {
+	v, diff, old := *m.vm, differences(want, m.want, *m.vm), aged(want, *m.vm)
 	inProgress := !v.Record.Started.IsZero()
-	if !inProgress && len(diff) == 0 && v.Power == On {
-		if m.kind = same; !m.up {
-			m.kind, m.blocked = refused, &Blocked{VM: v.Name, Code: R12, Reason: "it does not serve: " + m.reason,
-				Clear: "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"}
-		}
+	idle := !inProgress && len(diff) == 0 && v.Power == On && !afresh(want, m.want, v, now)
+	switch {
+	case v.Record.Failed != "":
+		return undoing(want, m, now)
+	case overdue(want, v, now):
+		b := late(want, v, now)
+		m.up, m.blocked, m.reason = false, &b, b.Reason
+		return m
+	case v.Record.Spurned == want.Image.Digest && v.Record.Image != want.Image.Digest:
+		m.blocked = &Blocked{VM: v.Name, Code: R12, Reason: fmt.Sprintf("image %s failed on it and was rolled back", short(v.Record.Spurned)),
+			Clear: "push a repaired image, or let this one be tried again: lkv resume --fleet " + want.Fleet}
+		return m
+	case !inProgress && m.up && !v.Record.Ill.IsZero() && targeted(want, v.Name):
+		return noting(m, time.Time{})
+	case idle && !m.up:
+		return silent(want, m, now)
+	case idle && !v.Record.Drained:
+		m.kind = same
 		return m
 	}
-	m.steps = rest(want, m.want, v, now)
-	if len(diff) > 0 || v.Power != On {
+	m.steps = rest(want, m.want, v, now, o.Files...)
+	if slices.ContainsFunc(m.steps, isBoot) {
 		if m.blocked = compatible(want, m.want, &v); m.blocked != nil {
 			m.reason = cmp.Or(m.reason, m.blocked.Reason)
 			return m
 		}
 	}
+	m = named(m, diff, old)
+	m.newImage = v.Record.Image != want.Image.Digest
+	if want.Rollout.Strategy == BlueGreen && m.up && (len(diff) > 0 || old != "") {
+		return replacing(want, o, m, now)
+	}
+	return m
+}
+
+// named gives a member that needs something its bucket, with the reason.
+func named(m member, diff []string, old string) member {
+	v := m.vm
 	switch {
-	case inProgress:
+	case !v.Record.Started.IsZero():
 		m.kind, m.action = halfway, Finish
 		m.calm = m.up && slices.ContainsFunc(m.steps, isShutdown)
 		m.reason = "a roll stopped halfway"
@@ -206,14 +223,46 @@ func present(want Desired, m member, now time.Time) member {
 			m.reason = "its roll is under way"
 		}
 		m.reason = strings.Join(append([]string{m.reason}, diff...), "; ")
+	case !m.up && len(diff) == 0 && v.Power == On:
+		m.kind, m.action, m.reason = down, HealVM, "it does not serve: "+m.reason
 	case !m.up && len(diff) == 0:
 		m.kind, m.action, m.reason = down, Start, "it is powered off and should run"
 	case !m.up:
 		m.kind, m.action, m.reason = down, RollISO, strings.Join(append(diff, m.reason), "; ")
-	default:
+	case len(diff) > 0:
 		m.kind, m.action, m.reason = outdated, RollISO, strings.Join(diff, "; ")
+	case old != "":
+		m.kind, m.action, m.reason = outdated, Reboot, old
+	default:
+		m.kind, m.action, m.reason = halfway, Finish, "it serves, and is still drained"
 	}
 	return m
+}
+
+// givenBack is the roll that ends a claim under which nothing was done.
+func givenBack(want Desired, m member, now time.Time, open bool) Roll {
+	n := Of(m.vm.Name)
+	r := Roll{VM: m.want.Name, Action: GiveBack, Reason: "claimed but not touched, and too many others do not serve"}
+	if !open {
+		r.Reason = "claimed but not touched, and the window has closed"
+	}
+	if m.vm.Task != "" {
+		r.Steps = append(r.Steps, AwaitTask{base: n, Task: m.vm.Task})
+	}
+	if !m.mine {
+		r.Steps = append(r.Steps, claim(want, n, m.vm.Record, now))
+	}
+	if m.vm.Record.Drained {
+		r.Steps = append(r.Steps, Restore{n})
+	}
+	r.Steps = append(r.Steps, Release{base: n})
+	return r
+}
+
+// isBoot tells whether a step makes the VM run, with whatever image is inserted.
+func isBoot(s Step) bool {
+	_, ok := s.(PowerOn)
+	return ok
 }
 
 func isShutdown(s Step) bool {
@@ -236,6 +285,13 @@ func differences(want Desired, w WantVM, v VM) []string {
 	}
 	if w.SecureBoot && !v.SecureBoot {
 		out = append(out, "Secure Boot off → on")
+	}
+	for _, d := range w.Disks {
+		if r := recorded(v.Record, d.Name); r != nil {
+			if a := attached(v, *r); a != nil && a.Bytes < d.Bytes {
+				out = append(out, fmt.Sprintf("disk %s %s → %s", d.Name, sizeText(a.Bytes), sizeText(d.Bytes)))
+			}
+		}
 	}
 	return out
 }

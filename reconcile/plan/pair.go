@@ -8,11 +8,15 @@ import (
 // bornAs is the green VM as its creation leaves it.
 func (p pair) bornAs(generation int, disks, takes []DiskRecord) VM {
 	im := p.want.Image
+	engine := im.Engine
+	if !p.fresh() {
+		engine = newest(p.blue.Record.Engine, engine)
+	}
 	rec := Record{
 		Image: im.Digest, ImageID: im.ID, Token: Token(im.Digest, 1), Epoch: 1, Key: im.Trust.Key(),
 		Owner: p.want.Claimer, Expires: p.now.Add(p.want.TTL), Started: p.now,
 		Disks: disks, Takes: takes, Replaces: p.blue.ID, Generation: generation,
-		Engine: im.Engine, Drained: p.want.Rollout.Drain && !p.fresh(),
+		Engine: engine, Drained: p.want.Rollout.Drain && !p.fresh(),
 	}
 	return VM{Name: GreenName(p.w.Name), ISO: im.Paths[p.w.Place.Store], CPUs: p.w.CPUs, MemoryMiB: p.w.MemoryMiB,
 		Firmware: p.w.Firmware, SecureBoot: p.w.SecureBoot, Record: rec}
@@ -35,9 +39,13 @@ func (p pair) greenWant(generation int) WantVM {
 	return w
 }
 
-// complete is the green VM with every disk that it takes over attached, as it will be when it boots.
+// complete is the green VM with every disk that it takes over attached, as it will be when it boots. It is being made
+// until it has its place, also when a person has resumed the fleet in between.
 func (p pair) complete() *VM {
 	v := *p.green
+	if v.Record.Started.IsZero() {
+		v.Record.Started = p.now
+	}
 	v.Record, v.Disks = v.Record.clone(), slices.Clone(v.Disks)
 	for _, t := range v.Record.Takes {
 		d := Disk{UUID: t.UUID, Path: t.Path, Mode: DiskMode}

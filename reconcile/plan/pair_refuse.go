@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // refuse is a refusal of the member whose place the pair is about.
@@ -64,10 +65,25 @@ func (p pair) replaced(named *VM) (*VM, *Blocked) {
 		return nil, p.refuse(R22, "rename the one that does not belong to the fleet", "VM %s was made to replace %s, and another VM has the name", green.Name, blue.Name)
 	case blue.Record.Retired.IsZero() && blue.Name != p.w.Name:
 		return blue, p.refuse(R22, fmt.Sprintf("rename it back to %s in the vSphere client", p.w.Name), "VM %s, which %s is to replace, has another name", blue.Name, green.Name)
+	case nameTaken(p.want, p.have, p.w, named) != nil:
+		return blue, nameTaken(p.want, p.have, p.w, named)
 	case green.Name != GreenName(p.w.Name):
 		return blue, p.refuse(R22, fmt.Sprintf("rename it back to %s in the vSphere client", GreenName(p.w.Name)), "VM %s, which is to take the place, has another name", green.Name)
 	}
 	return blue, nil
+}
+
+// nameTaken refuses a wanted name that a VM has which is not in use: a retired one that somebody named back. own is the
+// VM that may have it.
+func nameTaken(want Desired, o Observed, w WantVM, own *VM) *Blocked {
+	for i := range o.VMs {
+		v := &o.VMs[i]
+		if v.Name == w.Name && v != own && v.Fleet == want.Fleet && !inUse(want, *v) {
+			return &Blocked{VM: w.Name, Code: R22, Reason: fmt.Sprintf("a VM that was retired on %s has its name", v.Record.Retired.UTC().Format(time.DateOnly)),
+				Clear: fmt.Sprintf("in the vSphere client rename it back to %s", RetiredName(w.Name, v.Record.Retired))}
+		}
+	}
+	return nil
 }
 
 // trouble says why nothing may be done with the pair, or nil.
@@ -81,6 +97,7 @@ func (p pair) trouble() *Blocked {
 			func() *Blocked { return twice(p.have, *v) },
 			func() *Blocked { return claimed(p.want, *v, p.now) },
 			func() *Blocked { return busy(*v) },
+			func() *Blocked { return broke(p.want, *v, p.now) },
 			func() *Blocked { return unsafe(*v) })
 		if b != nil {
 			return p.refuse(b.Code, b.Clear, "%s: %s", v.Name, b.Reason)

@@ -81,7 +81,7 @@ func succeeded(want Desired, o Observed, v VM) *Blocked {
 		return nil
 	}
 	return &Blocked{VM: v.Name, Code: R08, Reason: fmt.Sprintf("VM %s is about to take its place", o.VMs[i].Name),
-		Clear: "run lkv reconcile until that is done"}
+		Clear: "run lkv reconcile with that place wanted until it is done, or: lkv forget " + o.VMs[i].Name}
 }
 
 // onlyTrace refuses to drop a record that names a disk which is attached nowhere under a record (D5).

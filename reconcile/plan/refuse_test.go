@@ -53,7 +53,7 @@ func refusals() []refusal {
 			v.Disks = append(v.Disks, Disk{UUID: "6000C299", Path: "[ssd-1] else/x.vmdk", Mode: DiskMode})
 		}), "wrk-02", R06, "attached but not recorded", "keeping its file", false},
 		{"wanted disk never made", second(func(v *VM) { v.Disks, v.Record.Disks = nil, nil }), "wrk-02", R06, "made without it", "take the disk out", false},
-		{"disk of another size", second(func(v *VM) { v.Disks[0].Bytes = 20 << 30 }), "wrk-02", R06, "has 20 GiB, the fleet wants 10 GiB", "write the size", false},
+		{"disk that would shrink", second(func(v *VM) { v.Disks[0].Bytes = 20 << 30 }), "wrk-02", R06, "has 20 GiB, the fleet wants 10 GiB", "write the size", false},
 		{"disk lost in the middle of a roll", second(func(v *VM) {
 			v.Disks, v.Record.Started, v.Record.Previous, v.Power = nil, t0, oldDigest, Off
 		}), "wrk-02", R06, "recorded but not attached", "vSphere client attach the recorded disk", false},
@@ -63,9 +63,9 @@ func refusals() []refusal {
 			v.Disks, v.Record.Started, v.Power, v.Guest = nil, t0, Off, Guest{}
 			o.Files = o.Files[:1]
 		}, "wrk-02", R06, "its file", "put the file back", false},
-		{"file of a missing VM has another size", func(_ *Desired, o *Observed) {
-			o.VMs, o.Files[1].Bytes = append(o.VMs[:1:1], o.VMs[2]), 1
-		}, "wrk-02", R06, "has 1 bytes", "write the size", false},
+		{"file of a missing VM is too large", func(_ *Desired, o *Observed) {
+			o.VMs, o.Files[1].Bytes = append(o.VMs[:1:1], o.VMs[2]), 20<<30
+		}, "wrk-02", R06, "has 20 GiB, the fleet wants 10 GiB", "write the size", false},
 		{"file of a missing VM exists twice", func(_ *Desired, o *Observed) {
 			o.VMs = append(o.VMs[:1:1], o.VMs[2])
 			o.Files = append(o.Files, DiskFile{Path: "[ssd-2] lkv-disks/workers/wrk-02-docker.vmdk", Bytes: 10 << 30})

@@ -13,8 +13,8 @@ type Resumption struct {
 	Blocked []Blocked // VMs that must be left alone, or R15: the look failed
 }
 
-// Resume plans to clear what makes Compute stand still: failures and pauses in the records of the fleet's VMs, wanted
-// or not. It never fails, and nothing of it touches power, ISO, size or disks. That a person has looked at the VM is
+// Resume plans to clear what makes Compute stand still: failures, rolls that take too long, images that were rolled back
+// and pauses in the records of the fleet's VMs, wanted or not. It never fails, and nothing of it touches power, ISO, size or disks. That a person has looked at the VM is
 // for the caller to know.
 func Resume(want Desired, have Observed, now time.Time) Resumption {
 	if have.Problem != "" {
@@ -22,8 +22,8 @@ func Resume(want Desired, have Observed, now time.Time) Resumption {
 	}
 	var out Resumption
 	for _, v := range have.VMs {
-		why := standsStill(v.Record)
-		if v.Fleet != want.Fleet || why == "" {
+		why := holdsUp(want, v, now)
+		if !inUse(want, v) || why == "" {
 			continue
 		}
 		b := firstOf(
@@ -40,6 +40,21 @@ func Resume(want Desired, have Observed, now time.Time) Resumption {
 	}
 	slices.SortFunc(out.Rolls, func(a, b Roll) int { return strings.Compare(a.VM, b.VM) })
 	return out
+}
+
+// holdsUp says why a VM stops its fleet or is not rolled any more, or "".
+func holdsUp(want Desired, v VM, now time.Time) string {
+	var why []string
+	if s := standsStill(v.Record); s != "" {
+		why = append(why, s)
+	}
+	if overdue(want, v, now) {
+		why = append(why, fmt.Sprintf("its roll began %s ago", now.Sub(v.Record.Started).Round(time.Second)))
+	}
+	if v.Record.Spurned != "" {
+		why = append(why, fmt.Sprintf("image %s was rolled back", short(v.Record.Spurned)))
+	}
+	return strings.Join(why, "; ")
 }
 
 // standsStill says why a record stops its fleet, or "".

@@ -39,7 +39,7 @@ func TestResumeOnlyTouchesRecords(t *testing.T) {
 				after = after.After(s)
 			}
 		}
-		still := halted(d, after)
+		still := append(stopped(d, after), failures(d, after, now)...)
 		if len(d.VMs) > 0 && (len(still) == 0) != (len(res.Blocked) == 0) {
 			t.Fatalf("it stands still with %v, refused was %v", still, res.Blocked)
 		}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -12,10 +13,11 @@ func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Block
 	rec := Record{
 		Image: want.Image.Digest, ImageID: want.Image.ID, Token: Token(want.Image.Digest, 1), Epoch: 1,
 		Key: want.Image.Trust.Key(), Owner: want.Claimer, Expires: now.Add(want.TTL), Started: now,
+		Engine: want.Image.Engine, Generation: latest(want, o, w),
 	}
 	var steps []Step
 	for _, d := range w.Disks {
-		path, file, trouble := fileOf(want, o, w, d)
+		path, file, trouble := fileOf(want, o, w, d, rec.Generation)
 		if trouble != nil {
 			return nil, trouble
 		}
@@ -32,12 +34,13 @@ func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Block
 	}
 	steps = append(steps, CreateVM{base: n, Want: w.clone(), Fleet: want.Fleet, Record: rec, ISO: iso})
 	made := VM{Name: w.Name, Power: Off, ISO: iso, CPUs: w.CPUs, MemoryMiB: w.MemoryMiB, SecureBoot: w.SecureBoot, Record: rec}
-	return append(steps, rest(want, w, made, now)...), nil
+	return append(steps, rest(want, w, made, now, o.Files...)...), nil
 }
 
 // rest returns the steps that are left for an existing VM, whatever was done before: every step is left out that the
-// VM shows to be done. It is the one place that knows the order.
-func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
+// VM shows to be done. It is the one place that knows the order. files tell how large disks are that are recorded and
+// not attached yet.
+func rest(want Desired, w WantVM, v VM, now time.Time, files ...DiskFile) []Step {
 	n, r := Of(v.Name), v.Record.clone()
 	var steps []Step
 	if v.Task != "" {
@@ -45,7 +48,8 @@ func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
 	}
 	if !live(r, now) || r.Owner != want.Claimer {
 		c := claim(want, n, r, now)
-		r.Owner, r.Epoch, r.Started, r.Expires = c.Owner, c.Epoch, c.Started, c.Expires
+		c.Due = r.Due || afresh(want, w, v, now)
+		r.Owner, r.Epoch, r.Started, r.Expires, r.Due = c.Owner, c.Epoch, c.Started, c.Expires, c.Due
 		steps = append(steps, c)
 	}
 	steps = append(steps, furnishing(want, w, v)...)
@@ -53,10 +57,14 @@ func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
 	if iso == "" {
 		iso = v.ISO // only to release a VM whose image is gone; the gate refuses everything else
 	}
-	changes := changing(w, v)
-	// A VM that is only changed gets a new token too, or its gate could not tell the new boot from the last one.
-	swap := v.ISO != iso || r.Image != want.Image.Digest || len(changes) > 0 && r.Token != Token(want.Image.Digest, r.Epoch)
+	changes := changing(w, v, files)
+	// A VM that is only changed or booted gets a new token too, or its gate could not tell the new boot from the last one.
+	swap := v.ISO != iso || r.Image != want.Image.Digest || r.Due || len(changes) > 0 && r.Token != Token(want.Image.Digest, r.Epoch)
 	if v.Power == On && (swap || len(changes) > 0) {
+		if want.Rollout.Drain && !r.Drained {
+			steps = append(steps, Drain{base: n, Next: "keep", Try: Up(want, w, v) != ""})
+			r.Drained = true
+		}
 		steps = append(steps, Shutdown{base: n, Grace: want.Rollout.Grace})
 	}
 	if swap {
@@ -70,6 +78,9 @@ func rest(want Desired, w WantVM, v VM, now time.Time) []Step {
 	}
 	if stopped || Ready(want, w, v) != "" {
 		steps = append(steps, gateOf(want, w, v, r))
+	}
+	if r.Drained {
+		steps = append(steps, Restore{n})
 	}
 	return append(steps, Release{base: n, At: now})
 }
@@ -90,7 +101,7 @@ func furnishing(want Desired, w WantVM, v VM) []Step {
 }
 
 // changing returns the steps that make a VM's hardware as wanted.
-func changing(w WantVM, v VM) []Step {
+func changing(w WantVM, v VM, files []DiskFile) []Step {
 	var steps []Step
 	if resized(w, v) {
 		steps = append(steps, Resize{base: Of(v.Name), CPUs: w.CPUs, MemoryMiB: w.MemoryMiB})
@@ -98,7 +109,23 @@ func changing(w WantVM, v VM) []Step {
 	if w.SecureBoot && !v.SecureBoot {
 		steps = append(steps, EnableSecureBoot{Of(v.Name)})
 	}
+	for _, d := range w.Disks {
+		if r := recorded(v.Record, d.Name); r != nil && bytesOf(v, *r, files) < d.Bytes {
+			steps = append(steps, GrowDisk{base: Of(v.Name), Disk: *r, Bytes: d.Bytes})
+		}
+	}
 	return steps
+}
+
+// bytesOf is the size of a recorded disk. One that is neither attached nor there is about to be made as wanted.
+func bytesOf(v VM, r DiskRecord, files []DiskFile) int64 {
+	if a := attached(v, r); a != nil {
+		return a.Bytes
+	}
+	if i := slices.IndexFunc(files, func(f DiskFile) bool { return f.Path == r.Path }); i >= 0 {
+		return files[i].Bytes
+	}
+	return math.MaxInt64
 }
 
 func claim(want Desired, n base, r Record, now time.Time) Claim {
@@ -110,14 +137,15 @@ func claim(want Desired, n base, r Record, now time.Time) Claim {
 }
 
 // swapped returns the record after the ISO swap. Previous is what ran before, so a repeated swap to the same image
-// keeps it.
+// keeps it. The gate has not passed on another image yet, and the newest engine will have used the disks.
 func swapped(want Desired, r Record, iso string) Record {
 	r = r.clone()
 	if r.Image != want.Image.Digest {
-		r.Previous, r.PreviousISO = r.Image, iso
+		r.Previous, r.PreviousISO, r.PreviousID, r.EngineWas = r.Image, iso, r.ImageID, r.Engine
+		r.Rolled = time.Time{}
 	}
 	r.Image, r.ImageID, r.Token = want.Image.Digest, want.Image.ID, Token(want.Image.Digest, r.Epoch)
-	r.Key = want.Image.Trust.Key()
+	r.Key, r.Engine, r.Due = want.Image.Trust.Key(), newest(r.Engine, want.Image.Engine), false
 	return r
 }
 

@@ -118,6 +118,7 @@ func genWish(t *rapid.T) Desired {
 	names := []string{"docker", "logs"}[:rapid.IntRange(0, 2).Draw(t, "disks")]
 	d := wish(rapid.IntRange(1, 6).Draw(t, "size"), names...)
 	d.Rollout.MaxUnavailable = rapid.IntRange(1, 3).Draw(t, "max_unavailable")
+	d.Rollout.NoBrake = true // the brake has its own laws
 	if chain := rapid.SampledFrom([]string{"", "", ChainKey, ChainShim}).Draw(t, "Secure Boot"); chain != "" {
 		d = locked(d, chain)
 	}

@@ -67,8 +67,8 @@ func (f *Fleet) stranger(ctx context.Context, s plan.Adopt, desired plan.Desired
 	return v, false, nil
 }
 
-// forget takes everything that lkv wrote out of a VM. vSphere removes a key that gets an empty value.
-func (f *Fleet) forget(ctx context.Context, s plan.Forget, desired plan.Desired) error {
+// letGo takes everything that lkv wrote out of a VM. vSphere removes a key that gets an empty value.
+func (f *Fleet) letGo(ctx context.Context, s plan.Forget, desired plan.Desired) error {
 	all, err := f.named(ctx, s.VM(), desired)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ var calls = map[string]kind{
 
 	"RetrievePropertiesEx": reads, "ContinueRetrievePropertiesEx": reads, "RetrieveProperties": reads,
 	"CreateContainerView": reads, "DestroyView": reads, "FindByInventoryPath": reads,
+	"CreatePropertyCollector": reads, "CreateFilter": reads, "WaitForUpdatesEx": reads, "DestroyPropertyCollector": reads,
 	"SearchDatastore_Task": reads, "QueryVirtualDiskUuid": reads,
 	"AcquireGenericServiceTicket": reads, // for one upload to one host; it changes nothing
 

@@ -56,12 +56,19 @@ func usable(list []datastore, err error) ([]datastore, error) {
 func (c *Client) describe(ctx context.Context, dc *object.Datacenter, refs []types.ManagedObjectReference) ([]datastore, error) {
 	var wants []want
 	for _, ref := range refs {
-		wants = append(wants, want{ref, []string{"name", "summary", "browser", "host", "capability"}})
+		wants = append(wants, want{ref, append([]string{"host"}, storeProps...)})
 	}
 	objects, err := c.retrieve(ctx, wants...)
 	if err != nil {
 		return nil, fmt.Errorf("read datastores: %w", err)
 	}
+	return c.described(dc, objects), nil
+}
+
+// storeProps is what described needs, but for the hosts: there are many of them, and few calls ask who mounts what.
+var storeProps = []string{"name", "summary", "browser", "capability"}
+
+func (c *Client) described(dc *object.Datacenter, objects []item) []datastore {
 	var list []datastore
 	for _, o := range objects {
 		sum, _ := get[types.DatastoreSummary](o, "summary")
@@ -84,7 +91,7 @@ func (c *Client) describe(ctx context.Context, dc *object.Datacenter, refs []typ
 		list = append(list, d)
 	}
 	slices.SortFunc(list, func(a, b datastore) int { return cmp.Or(cmp.Compare(b.free, a.free), strings.Compare(a.name, b.name)) })
-	return list, nil
+	return list
 }
 
 // onePath finds the datastore that a datastore path like "[ds] a/b.iso" names, and the rest of the path.

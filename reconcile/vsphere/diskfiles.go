@@ -52,6 +52,51 @@ func (f *Fleet) files(ctx context.Context, fleet string, stores []datastore, vms
 	return out, nil
 }
 
+// settled tells that nothing can be made or attached, so that nobody asks which files there are: every wanted VM is
+// there, ours, and has every disk that is wanted or recorded. While a retired VM waits for its end, files matter too.
+func settled(desired plan.Desired, vms []sighted) bool {
+	if desired.Rollout.Strategy != "in-place" {
+		return false
+	}
+	complete := map[string]bool{}
+	for _, v := range vms {
+		if v.vm.Fleet != desired.Fleet {
+			continue
+		}
+		if len(v.vm.Record.Takes) > 0 || !v.vm.Record.Retired.IsZero() || slices.ContainsFunc(v.vm.Record.Disks, func(r plan.DiskRecord) bool { return !hasDisk(v.vm, r) }) {
+			return false
+		}
+		complete[v.vm.Name] = true
+	}
+	return !slices.ContainsFunc(desired.VMs, func(w plan.WantVM) bool { return !complete[w.Name] || lacks(w, vms) })
+}
+
+func hasDisk(v plan.VM, r plan.DiskRecord) bool {
+	return slices.ContainsFunc(v.Disks, func(d plan.Disk) bool { return r.UUID != "" && d.UUID == canonical(r.UUID) })
+}
+
+// lacks tells whether the VM was made without a disk that is wanted.
+func lacks(w plan.WantVM, vms []sighted) bool {
+	i := slices.IndexFunc(vms, func(v sighted) bool { return v.vm.Name == w.Name })
+	return slices.ContainsFunc(w.Disks, func(d plan.WantDisk) bool {
+		return !slices.ContainsFunc(vms[i].vm.Record.Disks, func(r plan.DiskRecord) bool { return r.Name == d.Name })
+	})
+}
+
+// attachedFiles are the fleet's disk files as the VMs that have them show them.
+func attachedFiles(fleet string, vms []sighted) []plan.DiskFile {
+	var out []plan.DiskFile
+	for _, v := range vms {
+		for _, d := range v.vm.Disks {
+			if _, rest, _ := strings.Cut(d.Path, "] "); path.Dir(rest) == path.Join(plan.DiskFolder, fleet) {
+				out = append(out, plan.DiskFile{Path: d.Path, UUID: d.UUID, Bytes: d.Bytes})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b plan.DiskFile) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
 // empty tells that a datastore which the fleet does not name had no disk of it when it was last listed: it is not
 // listed again by every look, only before a disk is made.
 func (f *Fleet) empty(fleet string, ds datastore) bool {
@@ -190,7 +235,7 @@ func (f *Fleet) neverExisted(ctx context.Context, s plan.CreateDisk, desired pla
 	f.mu.Lock()
 	clear(f.bare)
 	f.mu.Unlock()
-	all, err := f.look(ctx, desired)
+	all, err := f.lookFor(ctx, desired, true)
 	if err != nil {
 		return plan.Blocked{VM: s.VM(), Code: plan.R15, Reason: "cannot prove that the disk never existed: " + err.Error(), Clear: "remove the cause, or wait until vCenter answers, and run lkv reconcile again"}
 	}

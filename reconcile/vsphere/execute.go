@@ -34,7 +34,7 @@ func (f *Fleet) executeMore(ctx context.Context, step plan.Step, desired plan.De
 	case plan.Adopt:
 		return f.adopt(ctx, s, desired)
 	case plan.Forget:
-		return f.forget(ctx, s, desired)
+		return f.letGo(ctx, s, desired)
 	}
 	return fmt.Errorf("%T is no step for vCenter", step)
 }

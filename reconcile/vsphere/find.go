@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -22,6 +23,10 @@ func (c *Client) datacenter(ctx context.Context, name string) (*object.Datacente
 	if err != nil {
 		return nil, err
 	}
+	return oneDatacenter(all, name)
+}
+
+func oneDatacenter(all []*object.Datacenter, name string) (*object.Datacenter, error) {
 	path := func(d *object.Datacenter) string { return d.InventoryPath }
 	switch found := choose(all, name, path); {
 	case len(found) == 1:
@@ -36,24 +41,46 @@ func (c *Client) datacenter(ctx context.Context, name string) (*object.Datacente
 
 // datacenters returns every datacenter with its inventory path, also those in folders.
 func (c *Client) datacenters(ctx context.Context) ([]*object.Datacenter, error) {
-	root := c.vim.ServiceContent.RootFolder
-	list, err := c.under(ctx, root, "Datacenter", []string{"name", "parent"})
+	found, err := c.collect(ctx, []types.PropertyFilterSpec{c.fromRoot(nil, nil)})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read Datacenters: %w", err)
 	}
-	folders := map[types.ManagedObjectReference]item{}
+	return c.located(found)
+}
+
+// fromRoot asks for every datacenter and the folders it lies in, and, where properties of datastores are named, for
+// the datastores of each: the places of a whole vCenter in one call.
+func (c *Client) fromRoot(of, store []string) types.PropertyFilterSpec {
+	down := &types.SelectionSpec{Name: "down"}
+	steps := []types.BaseSelectionSpec{down}
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+		{Type: "Folder", PathSet: []string{"name", "parent"}},
+		{Type: "Datacenter", PathSet: append([]string{"name", "parent"}, of...)},
+	}}
+	if len(store) > 0 {
+		steps = append(steps, &types.TraversalSpec{Type: "Datacenter", Path: "datastore"})
+		spec.PropSet = append(spec.PropSet, types.PropertySpec{Type: "Datastore", PathSet: store})
+	}
+	spec.ObjectSet = []types.ObjectSpec{{Obj: c.vim.ServiceContent.RootFolder, Skip: types.NewBool(true), SelectSet: []types.BaseSelectionSpec{
+		&types.TraversalSpec{SelectionSpec: *down, Type: "Folder", Path: "childEntity", SelectSet: steps},
+	}}}
+	return spec
+}
+
+// located gives datacenters their inventory paths, with the folders that were read beside them.
+func (c *Client) located(found map[types.ManagedObjectReference]item) ([]*object.Datacenter, error) {
+	root := c.vim.ServiceContent.RootFolder
 	var all []*object.Datacenter
-	for _, o := range list {
-		dc := object.NewDatacenter(c.vim, o.ref)
+	for ref, o := range found {
+		if ref.Type != "Datacenter" {
+			continue
+		}
+		dc := object.NewDatacenter(c.vim, ref)
 		dc.InventoryPath = "/" + text(o, "name")
 		for up, ok := get[types.ManagedObjectReference](o, "parent"); ok && up != root; {
-			f, known := folders[up]
+			f, known := found[up]
 			if !known {
-				got, err := c.retrieve(ctx, want{up, []string{"name", "parent"}})
-				if err != nil {
-					return nil, fmt.Errorf("read the folder of datacenter %s: %w", text(o, "name"), err)
-				}
-				f, folders[up] = got[0], got[0]
+				return nil, fmt.Errorf("vCenter does not show the folder of datacenter %s", text(o, "name"))
 			}
 			dc.InventoryPath = "/" + text(f, "name") + dc.InventoryPath
 			up, ok = get[types.ManagedObjectReference](f, "parent")
@@ -94,20 +121,36 @@ func sorted(list []string) string {
 // datastores resolves a name, glob or inventory path, or a datastore cluster's name, to datastores,
 // usable or not.
 func (c *Client) datastores(ctx context.Context, dc *object.Datacenter, name string) ([]datastore, error) {
-	list, err := c.under(ctx, dc.Reference(), "Datastore", []string{"name"})
+	found, err := c.collect(ctx, []types.PropertyFilterSpec{{
+		ObjectSet: []types.ObjectSpec{{Obj: dc.Reference(), Skip: types.NewBool(true), SelectSet: []types.BaseSelectionSpec{
+			&types.TraversalSpec{Type: "Datacenter", Path: "datastore"},
+		}}},
+		PropSet: []types.PropertySpec{{Type: "Datastore", PathSet: []string{"name"}}},
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("read Datastores: %w", err)
+	}
+	refs, err := c.meant(ctx, dc, slices.Collect(maps.Values(found)), name)
 	if err != nil {
 		return nil, err
 	}
+	return c.describe(ctx, dc, refs)
+}
+
+// meant returns the datastores that a name stands for, list being those of the datacenter.
+func (c *Client) meant(ctx context.Context, dc *object.Datacenter, list []item, name string) ([]types.ManagedObjectReference, error) {
 	refs := called(list, dc, name)
-	if len(refs) == 0 {
-		if refs, err = c.podMembers(ctx, dc, name); err != nil {
-			return nil, err
+	if len(refs) > 0 {
+		return refs, nil
+	}
+	if name != anyName {
+		members, err := c.podMembers(ctx, dc, name)
+		if err != nil || len(members) > 0 {
+			return members, err
 		}
 	}
-	if len(refs) == 0 {
-		found := choose(list, name, func(o item) string { return "/" + text(o, "name") })
-		refs = names(found, func(o item) types.ManagedObjectReference { return o.ref })
-	}
+	found := choose(list, name, func(o item) string { return "/" + text(o, "name") })
+	refs = names(found, func(o item) types.ManagedObjectReference { return o.ref })
 	if len(refs) == 0 && strings.Contains(name, "/") { // a pattern within a folder
 		found, err := c.finder(dc).DatastoreList(ctx, name)
 		if err != nil && !isNotFound(err) {
@@ -121,8 +164,11 @@ func (c *Client) datastores(ctx context.Context, dc *object.Datacenter, name str
 		}
 		return nil, fmt.Errorf("datastore %q not found; there is: %s", name, sorted(names(list, func(o item) string { return text(o, "name") })))
 	}
-	return c.describe(ctx, dc, refs)
+	return refs, nil
 }
+
+// anyName is the pattern of every datastore there is.
+const anyName = "*"
 
 // podMembers returns the datastores of a datastore cluster; none when there is no such cluster.
 func (c *Client) podMembers(ctx context.Context, dc *object.Datacenter, name string) ([]types.ManagedObjectReference, error) {
@@ -232,8 +278,6 @@ func plain(name string) string {
 func (c *Client) finder(dc *object.Datacenter) *find.Finder {
 	return find.NewFinder(c.vim).SetDatacenter(dc)
 }
-
-func (c *Client) anyFinder() *find.Finder { return find.NewFinder(c.vim) }
 
 func isNotFound(err error) bool {
 	var nf *find.NotFoundError

@@ -19,6 +19,9 @@ type FleetConfig struct {
 	OwnerID string
 	// Now returns the time. It is needed.
 	Now func() time.Time
+	// AllFiles makes every look list the data disks of every datastore. Else a fleet whose VMs are all there with all
+	// their disks attached is shown with these disks only, and not with those that no VM has: nothing is made then.
+	AllFiles bool
 }
 
 // Fleet looks at VMs and changes them. One Fleet serves any number of fleets of one vCenter.
@@ -28,21 +31,14 @@ type Fleet struct {
 
 	mu       sync.Mutex
 	known    map[string]types.ManagedObjectReference // VMs of a fleet seen before, by fleet and name
-	strange  map[types.ManagedObjectReference]held   // disks of VMs that are not ours, by what was read when
+	seen     memory                                  // what earlier looks read and still holds
 	bare     map[string]bool                         // datastores without a disk of a fleet, by fleet and datastore
-	meant    map[[2]string]resolved                  // datastores by datacenter and name
 	wholeKey bool                                    // this vCenter does not show single extraConfig keys
-}
-
-// held is what a VM that is not ours has attached.
-type held struct {
-	version string
-	disks   []plan.Disk
 }
 
 // Fleet returns an observer and executor of fleets on this vCenter.
 func (c *Client) Fleet(cfg FleetConfig) *Fleet {
-	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, strange: map[types.ManagedObjectReference]held{}, bare: map[string]bool{}, meant: map[[2]string]resolved{}}
+	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, seen: newMemory(), bare: map[string]bool{}}
 }
 
 // Observe takes one complete look, in a number of calls that does not depend on the number of VMs. When anything

@@ -36,6 +36,8 @@ type strict struct {
 	uploads   int
 	rests     int // requests so far
 	completed int
+	moves     string // what an update adds to the names of all ISOs on the datastore, which vCenter must not do
+	moved     string
 	deny      int // from this one on calls are refused; 0: none
 }
 
@@ -254,6 +256,7 @@ func (s *strict) finish(u *updating) {
 		}
 	}
 	s.completed++
+	defer func() { s.moved = s.moves }()
 	old, err := s.stored(u.LibraryItemID)
 	for name, f := range u.files {
 		if f.SourceType != "PUSH" || err != nil {
@@ -300,6 +303,7 @@ func (s *strict) stored(item string) ([]library.Storage, error) {
 	var list []library.Storage
 	for _, f := range all {
 		if !s.gone[f.Name] {
+			f.StorageURIs[0] = strings.Replace(f.StorageURIs[0], ".iso", s.moved+".iso", 1)
 			f.Name = suffix.ReplaceAllString(f.Name, "$1")
 			list = append(list, f)
 		}

@@ -99,6 +99,23 @@ func TestLibraryKeepsEarlierISOs(t *testing.T) {
 	}
 }
 
+// Nobody promises that vCenter leaves the files alone that an update is not about, so that is looked at.
+func TestLibraryNoticesThatISOsMoved(t *testing.T) {
+	s := newShelf(t)
+	c, _ := s.connect()
+	l := s.open(c, "isos")
+	s.pushed(l, "latest", "iso 1")
+	s.strict.moves = "-2"
+	in := s.input("worker", []byte("iso 2"), l)
+	if _, err := push.Push(t.Context(), in); err == nil || !strings.Contains(err.Error(), "vCenter moved") {
+		t.Error(err)
+	}
+	ch, err := push.ReadChannel(t.Context(), l, "worker", "latest")
+	if err != nil || len(ch.Previous) > 0 {
+		t.Errorf("the channel moved: %+v %v", ch, err)
+	}
+}
+
 func TestLibraryIsFound(t *testing.T) {
 	s := newShelf(t)
 	c, _ := s.connect()

@@ -37,14 +37,15 @@ var noted = regexp.MustCompile(`Update session (\S+) by ([0-9a-f]{8}-[0-9a-f]+)$
 // nobody is whose an update session is that no note tells of.
 const nobody = "00000000-00000000"
 
-// begin starts an update session of an item. The token makes sure that a lost answer leaves no second session.
+// begin starts an update session of an item. The token makes sure that a lost answer leaves no second session; it
+// never comes again, since the login session is in it.
 func (l *Library) begin(ctx context.Context, it library.Item, p string) (string, error) {
 	l.mu.Lock()
-	sum := sha256.Sum256([]byte(fmt.Sprintf("%s %s %d", it.ID, p, l.begun)))
+	sum := sha256.Sum256([]byte(fmt.Sprintf("%s %s %s %d", l.api.SessionID(), it.ID, p, l.begun)))
 	l.mu.Unlock()
+	spec := map[string]any{"client_token": tokenOf(sum), "create_spec": library.Session{LibraryItemID: it.ID}}
 	var id string
 	err := again(ctx, func() error {
-		spec := map[string]any{"client_token": tokenOf(sum), "create_spec": library.Session{LibraryItemID: it.ID}}
 		return l.api.Do(ctx, l.api.Resource("/com/vmware/content/library/item/update-session").Request(http.MethodPost, spec), &id)
 	})
 	if err != nil {

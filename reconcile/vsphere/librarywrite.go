@@ -207,20 +207,33 @@ func (l *Library) Move(ctx context.Context, from, to string, overwrite bool) err
 	if err != nil {
 		return judged(err)
 	}
-	if !overwrite {
-		image, _ := nameIn(to)
-		list, err := l.stored(ctx, image)
-		if _, there := list[u.name]; there {
-			err = fs.ErrExist
-		}
-		if err != nil {
-			return judged(fmt.Errorf("move %s into place: %w", to, err))
-		}
+	image, _ := nameIn(to)
+	before, err := l.stored(ctx, image)
+	if _, there := before[u.name]; err == nil && there && !overwrite {
+		err = fs.ErrExist
 	}
-	if err := l.complete(ctx, u); err != nil {
+	if err == nil {
+		err = l.complete(ctx, u)
+	}
+	if err != nil {
 		return judged(fmt.Errorf("move %s into place: %w", to, err))
 	}
 	l.remember(from, nil)
+	return judged(l.unmoved(ctx, image, before))
+}
+
+// unmoved checks that the ISOs an item had are still where they were: VMs boot from these paths. vCenter gives files
+// new names on the datastore when they are updated, and none of these was.
+func (l *Library) unmoved(ctx context.Context, image string, before map[string]stored) error {
+	after, err := l.stored(ctx, image)
+	if err != nil {
+		return fmt.Errorf("look at item %s again: %w", image, err)
+	}
+	for name, was := range before {
+		if now := after[name]; strings.HasSuffix(name, ".iso") && now.at != was.at {
+			return fmt.Errorf("vCenter moved %s of item %s from %s to %q during an update: VMs that boot from it need lkv reconcile before their next start", name, image, l.files.ds.path(was.at), now.at)
+		}
+	}
 	return nil
 }
 

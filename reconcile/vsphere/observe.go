@@ -8,44 +8,53 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
 // look reads everything a plan rests on: the fleet's VMs, VMs that have a wanted name, data disk files, and whoever
-// else holds one of the fleet's disks.
+// else holds one of the fleet's disks. It takes a call for the cheap pass over everything, one for the VMs of the fleet,
+// and one for each page of others' VMs that were not seen before; listing files takes some for each datastore.
 func (f *Fleet) look(ctx context.Context, desired plan.Desired) (sight, error) {
-	all, err := f.sweep(ctx)
+	return f.lookFor(ctx, desired, f.cfg.AllFiles)
+}
+
+func (f *Fleet) lookFor(ctx context.Context, desired plan.Desired, allFiles bool) (sight, error) {
+	all, places, err := f.survey(ctx)
 	if err != nil {
 		return sight{}, err
 	}
 	if err := f.vanished(all, desired); err != nil {
 		return sight{}, err
 	}
-	stores, hidden, err := f.diskStores(ctx, desired)
+	stores, hidden, err := f.diskStores(ctx, places, desired)
 	if err != nil {
 		return sight{}, err
 	}
-	var ours []types.ManagedObjectReference
+	var ours []brief
 	for _, b := range all {
 		if f.mine(b, desired.Fleet) || wanted(desired, b.name) {
-			ours = append(ours, b.ref)
+			ours = append(ours, b)
 		}
 	}
 	s := sight{hidden: hidden}
-	if s.vms, err = f.read(ctx, ours); err != nil {
+	if s.vms, err = f.closely(ctx, ours); err != nil {
 		return sight{}, err
 	}
 	f.remember(desired.Fleet, s.vms)
-	strangers, err := f.strangers(ctx, all, ours, stores, s.vms)
+	strangers, err := f.strangers(ctx, all, stores, s.vms)
 	if err != nil {
 		return sight{}, err
 	}
-	if s.files, err = f.files(ctx, desired.Fleet, stores, s.vms, strangers); err != nil {
+	f.forget(all)
+	if allFiles || !settled(desired, s.vms) {
+		s.files, err = f.files(ctx, desired.Fleet, stores, s.vms, strangers)
+	} else {
+		s.files = attachedFiles(desired.Fleet, s.vms)
+	}
+	if err != nil {
 		return sight{}, err
 	}
 	s.vms = append(s.vms, holders(s, all, strangers)...)
@@ -110,7 +119,7 @@ func pathNamed(desired plan.Desired, name string) string {
 // of the same datacenters, because a disk stays where it was made when the fleet names another datastore later. One
 // that the fleet names and that cannot be read is an error: what lies there is unknown, not gone. Any other that cannot
 // be read is hidden: it stops nothing but the making of disks.
-func (f *Fleet) diskStores(ctx context.Context, desired plan.Desired) ([]datastore, []plan.Hidden, error) {
+func (f *Fleet) diskStores(ctx context.Context, at places, desired plan.Desired) ([]datastore, []plan.Hidden, error) {
 	var stores []datastore
 	var hidden []plan.Hidden
 	seen := map[[2]string]bool{}
@@ -119,7 +128,7 @@ func (f *Fleet) diskStores(ctx context.Context, desired plan.Desired) ([]datasto
 			return nil
 		}
 		seen[[2]string{dcName, name}] = true
-		list, err := f.resolve(ctx, dcName, name)
+		list, err := at.datastores(ctx, f.c, dcName, name)
 		if err != nil {
 			return err
 		}
@@ -142,7 +151,7 @@ func (f *Fleet) diskStores(ctx context.Context, desired plan.Desired) ([]datasto
 			for _, d := range w.Disks {
 				name := orElse(d.Datastore, w.Place.Datastore)
 				if !strict {
-					name = "*"
+					name = anyName
 				}
 				if err := add(w.Place.Datacenter, name, strict); err != nil {
 					return nil, nil, err
@@ -151,42 +160,6 @@ func (f *Fleet) diskStores(ctx context.Context, desired plan.Desired) ([]datasto
 		}
 	}
 	return stores, hidden, nil
-}
-
-// resolved is what a datastore's name meant a moment ago.
-type resolved struct {
-	dc   *object.Datacenter
-	refs []types.ManagedObjectReference
-	at   time.Time
-}
-
-// resolveAgain is how long names of datastores keep their meaning. Their state is read by every look.
-const resolveAgain = time.Minute
-
-func (f *Fleet) resolve(ctx context.Context, dcName, name string) ([]datastore, error) {
-	key, now := [2]string{dcName, name}, f.cfg.Now()
-	f.mu.Lock()
-	r, ok := f.meant[key]
-	f.mu.Unlock()
-	if ok && now.Sub(r.at) >= 0 && now.Sub(r.at) < resolveAgain {
-		return f.c.describe(ctx, r.dc, r.refs)
-	}
-	dc, err := f.c.datacenter(ctx, dcName)
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.c.datastores(ctx, dc, name)
-	if err != nil {
-		return nil, err
-	}
-	r = resolved{dc: dc, at: now}
-	for _, ds := range list {
-		r.refs = append(r.refs, ds.ref)
-	}
-	f.mu.Lock()
-	f.meant[key] = r
-	f.mu.Unlock()
-	return list, nil
 }
 
 func orElse(a, b string) string {
@@ -198,44 +171,63 @@ func orElse(a, b string) string {
 
 // strangers returns what VMs that are not ours have attached, as far as they use a datastore of ours. Devices are
 // expensive to read, so they are read again only when the VM's configuration changed.
-func (f *Fleet) strangers(ctx context.Context, all []brief, ours []types.ManagedObjectReference, stores []datastore, vms []sighted) (map[types.ManagedObjectReference][]plan.Disk, error) {
-	near := map[types.ManagedObjectReference]bool{}
+func (f *Fleet) strangers(ctx context.Context, all []brief, stores []datastore, vms []sighted) (map[types.ManagedObjectReference][]plan.Disk, error) {
+	near, skip := map[types.ManagedObjectReference]bool{}, map[types.ManagedObjectReference]bool{}
 	for _, ds := range stores {
 		near[ds.ref] = true
 	}
 	for _, v := range vms {
+		skip[v.ref] = true
 		for _, ref := range diskDatastores(v.devices) {
 			near[ref] = true
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	out := map[types.ManagedObjectReference][]plan.Disk{}
-	fresh := map[types.ManagedObjectReference]held{}
 	var wants []want
+	f.mu.Lock()
 	for _, b := range all {
 		uses, _ := get[[]types.ManagedObjectReference](b.item, "datastore")
-		if slices.Contains(ours, b.ref) || !slices.ContainsFunc(uses, func(r types.ManagedObjectReference) bool { return near[r] }) {
+		if skip[b.ref] || !slices.ContainsFunc(uses, func(r types.ManagedObjectReference) bool { return near[r] }) {
 			continue
 		}
-		h, ok := f.strange[b.ref]
+		h, ok := f.seen.strange[b.ref]
 		if ok && h.version == text(b.item, "config.changeVersion") && h.version != "" {
-			out[b.ref], fresh[b.ref] = h.disks, h
+			out[b.ref] = h.disks
 			continue
 		}
 		wants = append(wants, want{b.ref, []string{"config.changeVersion", "config.hardware.device"}})
 	}
-	items, err := f.c.retrieve(ctx, wants...)
-	if err != nil {
+	f.mu.Unlock()
+	if err := f.meet(ctx, wants, out); err != nil {
 		return nil, fmt.Errorf("read who else uses the datastores: %w", err)
 	}
-	for _, it := range items {
-		devices, _ := get[[]types.BaseVirtualDevice](it, "config.hardware.device")
-		h := held{text(it, "config.changeVersion"), disksOf(devices)}
-		out[it.ref], fresh[it.ref] = h.disks, h
-	}
-	f.strange = fresh
 	return out, nil
+}
+
+// meet reads what strangers have attached, into out. Nothing but the disks is kept, page by page: the devices of ten
+// thousand VMs are too much to have at once. Whoever was met stays met when a later page fails.
+func (f *Fleet) meet(ctx context.Context, wants []want, out map[types.ManagedObjectReference][]plan.Disk) error {
+	if len(wants) == 0 {
+		return nil
+	}
+	err := f.c.pages(ctx, filters(wants), func(o item) error {
+		devices, _ := get[[]types.BaseVirtualDevice](o, "config.hardware.device")
+		h := held{text(o, "config.changeVersion"), disksOf(devices)}
+		out[o.ref] = h.disks
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.seen.strange[o.ref] = h
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range wants {
+		if _, ok := out[w.ref]; !ok {
+			return fmt.Errorf("vCenter did not show %s", w.ref.Value)
+		}
+	}
+	return nil
 }
 
 func diskDatastores(devices []types.BaseVirtualDevice) []types.ManagedObjectReference {
@@ -262,7 +254,7 @@ func holders(s sight, all []brief, strangers map[types.ManagedObjectReference][]
 		for _, d := range v.vm.Disks {
 			ours[d.UUID] = true
 		}
-		for _, d := range v.vm.Record.Disks {
+		for _, d := range slices.Concat(v.vm.Record.Disks, v.vm.Record.Takes) {
 			ours[canonical(d.UUID)] = true
 		}
 	}

@@ -321,3 +321,60 @@ func TestPlacements(t *testing.T) {
 		t.Errorf("pick: %q %v", ds, err)
 	}
 }
+
+// Files that no VM has are listed when a disk may be made, and when they are asked for: a fleet at rest does not need them.
+func TestFilesOfASettledFleet(t *testing.T) {
+	r := newRig(t, lab.Config{})
+	d := desired(2, r.image("iso v1"))
+	if res := r.run(d); res.Outcome != reconcile.Converged {
+		t.Fatalf("%+v", res)
+	}
+	var mk plan.CreateDisk // of a VM that is gone
+	mk.Name, mk.Place, mk.Disk, mk.Path = "wrk-09", d.VMs[0].Place, d.VMs[0].Disks[0], "[vm-1] lkv-disks/workers/wrk-09-docker.vmdk"
+	r.execute(mk, d)
+	count := func(f *vsphere.Fleet, d plan.Desired) int {
+		o, err := f.Observe(t.Context(), d)
+		if err != nil || o.Problem != "" {
+			t.Fatalf("%v %s", err, o.Problem)
+		}
+		return len(o.Files)
+	}
+	all := r.c.Fleet(vsphere.FleetConfig{OwnerID: "test", Now: time.Now, AllFiles: true})
+	if at, asked := count(r.fleet, d), count(all, d); at != 2 || asked != 3 {
+		t.Errorf("at rest %d files, asked for %d", at, asked)
+	}
+	if more := count(r.fleet, desired(3, d.Image)); more != 3 {
+		t.Errorf("with a VM to be made %d files", more)
+	}
+	wide := desired(2, d.Image)
+	wide.VMs[1].Disks = append(wide.VMs[1].Disks, plan.WantDisk{Name: "logs", Bytes: 1 << 20})
+	if more := count(r.fleet, wide); more != 3 {
+		t.Errorf("with a disk that no record has %d files", more)
+	}
+	green := desired(2, d.Image)
+	green.Rollout.Strategy = "blue-green"
+	if more := count(r.fleet, green); more != 3 {
+		t.Errorf("blue-green %d files", more)
+	}
+	r.admin("DC1").detach(one)
+	if more := count(r.fleet, d); more != 3 {
+		t.Errorf("with a disk detached %d files", more)
+	}
+}
+
+// What a look remembers of a VM ends with the VM's changeVersion, and with the session.
+func TestMemoryOfLooks(t *testing.T) {
+	r, a, d := made(t)
+	epoch := func() int { return r.observe(d).VMs[0].Record.Epoch }
+	if got := epoch(); got == 7 {
+		t.Fatalf("epoch %d", got)
+	}
+	a.change(one, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: "lkv.record", Value: `{"format":1,"epoch":7}`}}})
+	if got := epoch(); got != 7 {
+		t.Errorf("epoch %d after a change", got)
+	}
+	r.lab.ExpireSessions()
+	if got := epoch(); got != 7 {
+		t.Errorf("epoch %d in a new session", got)
+	}
+}

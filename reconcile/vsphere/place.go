@@ -39,15 +39,15 @@ type host struct {
 
 // datacenterAt returns the datacenter with its inventory path.
 func (c *Client) datacenterAt(ctx context.Context, ref types.ManagedObjectReference) (*object.Datacenter, error) {
-	e, err := c.anyFinder().ObjectReference(ctx, ref)
+	all, err := c.datacenters(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find the VM's datacenter: %w", err)
 	}
-	dc, ok := e.(*object.Datacenter)
-	if !ok {
-		return nil, fmt.Errorf("find the VM's datacenter: %s is a %T", ref.Value, e)
+	i := slices.IndexFunc(all, func(d *object.Datacenter) bool { return d.Reference() == ref })
+	if i < 0 {
+		return nil, fmt.Errorf("find the VM's datacenter: vCenter does not show %s", ref.Value)
 	}
-	return dc, nil
+	return all[i], nil
 }
 
 // Pick chooses one datastore for a name, glob, inventory path or datastore cluster: the usable one with most free

@@ -41,16 +41,10 @@ func (s sight) observed() plan.Observed {
 	return o
 }
 
-// cheap is read of every VM of the vCenter; whole and keyed are the two ways to read the owner.
+// cheap is read of every VM of the vCenter; keyed is how its owner is read where single keys are shown.
 var (
-	cheap  = []string{"name", "config.changeVersion", "datastore", "runtime.connectionState"}
-	keyed  = fmt.Sprintf("config.extraConfig[%q]", ownerKey)
-	detail = []string{
-		"name", "config.changeVersion", "config.instanceUuid", "config.template", "config.firmware", "config.bootOptions",
-		"config.hardware.numCPU", "config.hardware.memoryMB", "config.hardware.device", "config.extraConfig",
-		"runtime.powerState", "runtime.connectionState", "runtime.question", "runtime.bootTime", "runtime.host", "config.files.vmPathName",
-		"guest.toolsRunningStatus", "guest.ipAddress", "guest.net", "recentTask",
-	}
+	cheap = []string{"name", "config.changeVersion", "datastore", "runtime.connectionState"}
+	keyed = fmt.Sprintf("config.extraConfig[%q]", ownerKey)
 )
 
 // brief is one VM of the cheap pass.
@@ -63,39 +57,62 @@ type brief struct {
 // sweep is the cheap pass over every VM of the vCenter, whatever its datacenter or folder: a VM that was moved is
 // still ours, and must not be made again.
 func (f *Fleet) sweep(ctx context.Context) ([]brief, error) {
-	f.mu.Lock()
-	whole := f.wholeKey
-	f.mu.Unlock()
+	list, _, err := f.sweepWith(ctx)
+	return list, err
+}
+
+// sweepWith reads more in the same call, and returns it.
+func (f *Fleet) sweepWith(ctx context.Context, more ...types.PropertyFilterSpec) ([]brief, map[types.ManagedObjectReference]item, error) {
 	path := keyed
-	if whole {
+	if f.whole() {
 		path = "config.extraConfig"
 	}
-	root := f.c.vim.ServiceContent.RootFolder
-	items, err := f.c.under(ctx, root, "VirtualMachine", append([]string{path}, cheap...))
-	if !whole && isFault[*types.InvalidProperty](err) {
+	var list []brief
+	var rest map[types.ManagedObjectReference]item
+	err := f.throughView(ctx, func(view types.ManagedObjectReference) error {
+		list, rest = nil, map[types.ManagedObjectReference]item{}
+		specs := append([]types.PropertyFilterSpec{through(view, "VirtualMachine", append([]string{path}, cheap...))}, more...)
+		return f.c.pages(ctx, specs, func(o item) error {
+			if o.ref.Type != "VirtualMachine" {
+				rest[o.ref] = o
+				return nil
+			}
+			b, err := briefOf(o)
+			list = append(list, b)
+			return err
+		})
+	})
+	if !f.whole() && isFault[*types.InvalidProperty](err) {
 		f.mu.Lock()
 		f.wholeKey = true
 		f.mu.Unlock()
-		return f.sweep(ctx)
+		return f.sweepWith(ctx, more...)
 	}
 	if err != nil {
-		return nil, err
-	}
-	list := make([]brief, 0, len(items))
-	for _, it := range items {
-		b := brief{item: it, name: text(it, "name")}
-		if raw := ownerText(it); raw != "" {
-			b.owner = new(owner)
-			if err := json.Unmarshal([]byte(raw), b.owner); err != nil {
-				return nil, fmt.Errorf("VM %s: read %s: %w", b.name, ownerKey, err)
-			}
-		}
-		list = append(list, b)
+		return nil, nil, fmt.Errorf("read VirtualMachines: %w", err)
 	}
 	slices.SortFunc(list, func(a, b brief) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.ref.Value, b.ref.Value))
 	})
-	return list, nil
+	return list, rest, nil
+}
+
+func (f *Fleet) whole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wholeKey
+}
+
+func briefOf(o item) (brief, error) {
+	b := brief{item: o, name: text(o, "name")}
+	if raw := ownerText(o); raw != "" {
+		b.owner = new(owner)
+		if err := json.Unmarshal([]byte(raw), b.owner); err != nil {
+			return b, fmt.Errorf("VM %s: read %s: %w", b.name, ownerKey, err)
+		}
+	}
+	delete(o.props, "config.extraConfig") // of ten thousand VMs it is too much to keep
+	return b, nil
 }
 
 func ownerText(it item) string {
@@ -113,39 +130,77 @@ func (f *Fleet) mine(b brief, fleet string) bool {
 	return b.owner != nil && b.owner.Fleet == fleet && b.owner.ID == f.cfg.OwnerID
 }
 
-// read takes a close look at some VMs.
+// read takes a close look at some VMs, now.
 func (f *Fleet) read(ctx context.Context, refs []types.ManagedObjectReference) ([]sighted, error) {
-	wants := make([]want, len(refs))
-	for i, ref := range refs {
-		wants[i] = want{ref, detail}
-	}
-	items, err := f.c.retrieve(ctx, wants...)
+	found, tasks, err := f.details(ctx, group{refs, detail})
 	if err != nil {
-		return nil, fmt.Errorf("read VMs: %w", err)
+		return nil, err
 	}
-	list := make([]sighted, len(items))
-	var tasks []want
-	for i, it := range items {
-		list[i] = f.sighted(it)
-		recent, _ := get[[]types.ManagedObjectReference](it, "recentTask")
-		for _, t := range recent {
-			tasks = append(tasks, want{t, []string{"info"}})
+	list := make([]sighted, len(refs))
+	for i, ref := range refs {
+		list[i] = f.sighted(found[ref])
+	}
+	attend(list, tasks)
+	return list, nil
+}
+
+// group are VMs of which the same is read.
+type group struct {
+	refs  []types.ManagedObjectReference
+	paths []string
+}
+
+// details reads properties of VMs, and the tasks that VMs had lately, in one call.
+func (f *Fleet) details(ctx context.Context, groups ...group) (found map[types.ManagedObjectReference]item, tasks []types.TaskInfo, err error) {
+	found = map[types.ManagedObjectReference]item{}
+	var specs []types.PropertyFilterSpec
+	for _, g := range groups {
+		spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+			{Type: "VirtualMachine", PathSet: g.paths}, {Type: "Task", PathSet: []string{"info"}},
+		}}
+		for _, ref := range g.refs {
+			spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: ref, SelectSet: []types.BaseSelectionSpec{
+				&types.TraversalSpec{Type: "VirtualMachine", Path: "recentTask"},
+			}})
+		}
+		if len(g.refs) > 0 {
+			specs = append(specs, spec)
 		}
 	}
-	infos, err := f.c.retrieve(ctx, tasks...)
-	if err != nil {
-		return nil, fmt.Errorf("read running tasks: %w", err)
+	if len(specs) == 0 {
+		return found, nil, nil
 	}
-	for _, it := range infos {
-		info, ok := get[types.TaskInfo](it, "info")
-		if !ok || info.Entity == nil || info.State != types.TaskInfoStateRunning && info.State != types.TaskInfoStateQueued {
+	err = f.c.pages(ctx, specs, func(o item) error {
+		if o.ref.Type == "VirtualMachine" {
+			found[o.ref] = o
+		} else if info, ok := get[types.TaskInfo](o, "info"); ok {
+			tasks = append(tasks, info)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read VMs: %w", err)
+	}
+	for _, g := range groups {
+		for _, ref := range g.refs {
+			if _, ok := found[ref]; !ok {
+				return nil, nil, fmt.Errorf("read VMs: vCenter did not show %s", ref.Value)
+			}
+		}
+	}
+	return found, tasks, nil
+}
+
+// attend notes at the VMs the tasks that have not ended.
+func attend(list []sighted, tasks []types.TaskInfo) {
+	for _, info := range tasks {
+		if info.Entity == nil || info.State != types.TaskInfoStateRunning && info.State != types.TaskInfoStateQueued {
 			continue
 		}
 		if i := slices.IndexFunc(list, func(v sighted) bool { return v.ref == *info.Entity }); i >= 0 {
 			list[i].running(info)
 		}
 	}
-	return list, nil
 }
 
 // running notes a task that has not ended: one of ours is waited for, anybody else's keeps us away (R08).

@@ -20,6 +20,8 @@ const (
 	zeroTime  = 4 * time.Hour // eager zeroing writes the whole disk
 	firstPoll = 20 * time.Millisecond
 	lastPoll  = time.Second
+	quick     = 3                // looks at a task before vCenter is asked to tell when it ends, which takes calls by itself
+	tellTime  = 30 * time.Second // a task is looked at this often, whatever vCenter tells
 )
 
 // ErrChanged means that the VM was changed by somebody else between the read and the write. Nothing was written;
@@ -31,7 +33,16 @@ var ErrChanged = errors.New("the VM was changed by somebody else meanwhile")
 func (c *Client) await(ctx context.Context, ref types.ManagedObjectReference, vm *types.ManagedObjectReference, limit time.Duration) (*types.TaskInfo, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("task %s did not end within %s", ref.Value, limit))
 	defer cancel()
-	for pause := firstPoll; ; pause = min(pause*3/2, lastPoll) {
+	ends := []want{{ref, []string{"info.state"}}}
+	if vm != nil {
+		ends = append(ends, want{*vm, []string{"runtime.question"}})
+	}
+	rest := c.rests(ends...)
+	defer rest.end(ctx)
+	for {
+		if err := rest.pause(ctx); err != nil {
+			return nil, err
+		}
 		info, question, err := c.taskState(ctx, ref, vm)
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
@@ -51,9 +62,44 @@ func (c *Client) await(ctx context.Context, ref types.ManagedObjectReference, vm
 		if question != "" {
 			return info, plan.Blocked{Code: plan.R08, Reason: "a question is pending: " + question, Clear: "answer it in the vSphere client"}
 		}
-		if err := sleep(ctx, pause); err != nil {
-			return nil, err
+	}
+}
+
+// rests are the pauses between looks: a few short ones, and then until vCenter tells that something changed. Whatever
+// it tells, only the look counts; where it does not tell, the pauses grow.
+type rests struct {
+	c    *Client
+	on   []want
+	n    int
+	next time.Duration
+	told *follower
+}
+
+// rests pauses until one of these properties changes.
+func (c *Client) rests(on ...want) *rests { return &rests{c: c, on: on, next: firstPoll} }
+
+func (r *rests) pause(ctx context.Context) error {
+	r.n++
+	if r.n == quick+1 {
+		r.told, _ = r.c.follow(ctx, filters(r.on)) // without it the pauses go on
+	}
+	if r.told != nil {
+		if _, err := r.told.wait(ctx, tellTime); err == nil {
+			return nil
 		}
+		r.end(ctx)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	defer func() { r.next = min(r.next*3/2, lastPoll) }()
+	return sleep(ctx, r.next)
+}
+
+func (r *rests) end(ctx context.Context) {
+	if r.told != nil {
+		r.told.close(ctx)
+		r.told = nil
 	}
 }
 

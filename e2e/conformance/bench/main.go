@@ -3,7 +3,7 @@
 //
 //	LKV_BIN=dist/bin LKV_CACHE=dist/cache go run ./bench -rounds 3 -example ../../specs/examples/docker-host
 //
-// Both programs run as processes of their own with warm page caches and find their images unpacked from no
+// Both programs run as processes of their own with warm page caches and find their images as gzip layers, in no
 // registry: lkv in its cache, LinuxKit in the shape it reads fastest. The disk is synced before every run.
 package main
 

@@ -87,6 +87,9 @@ func (b *bench) all(rounds int) error {
 	if t.initrd, err = size(b.dir, linuxkitBase+"-initrd.img"); err != nil {
 		return err
 	}
+	if t.kernel, err = size(b.dir, linuxkitBase+"-kernel"); err != nil {
+		return err
+	}
 	if t.iso, err = size(b.dir, "out-lkv/docker-host-*.iso"); err != nil {
 		return err
 	}

@@ -1,0 +1,115 @@
+package vsphere_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/lkv-io/lkv/reconcile"
+	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/reconcile/vsphere"
+)
+
+// sleeper follows a fleet.
+type sleeper struct {
+	*rig
+	following chan struct{} // holds one for every time vCenter was asked anew to tell what changes
+	wake      <-chan struct{}
+	stop      func()
+}
+
+// sleeper follows a fleet, in a session of its own, and returns when vCenter is asked to tell what changes.
+func (r *rig) sleeper(d plan.Desired) *sleeper {
+	r.Helper()
+	ctx, stop := context.WithCancel(r.Context())
+	s := &sleeper{rig: r, following: make(chan struct{}, 100)}
+	asks := 0 // one at a time: of one follower, the first only reads what there is
+	cfg := r.config()
+	cfg.Trace = func(m string, mutating bool) {
+		switch m {
+		case "CreateFilter":
+			asks = 0
+		case "WaitForUpdatesEx":
+			if asks++; asks == 2 {
+				s.following <- struct{}{}
+			}
+		}
+		if mutating {
+			r.Errorf("%s was sent", m)
+		}
+	}
+	c, err := vsphere.Connect(ctx, cfg)
+	if err != nil {
+		r.Fatal(err)
+	}
+	s.stop = func() {
+		r.Helper()
+		stop()
+		for range s.wake { // until it is closed
+		}
+		_ = c.Close(context.Background()) // tests may have ended the session
+	}
+	if s.wake, err = c.Fleet(vsphere.FleetConfig{OwnerID: "test", Now: time.Now}).Changes(ctx, d); err != nil {
+		r.Fatal(err)
+	}
+	s.wait("following", s.following)
+	return s
+}
+
+func (s *sleeper) wait(what string, c <-chan struct{}) {
+	s.Helper()
+	select {
+	case <-c:
+	case <-time.After(30 * time.Second):
+		s.Fatalf("%s: nothing came", what)
+	}
+}
+
+// Whatever happens to a VM of the fleet wakes, whoever did it.
+func TestChangesWake(t *testing.T) {
+	r, a, d := made(t)
+	for _, c := range []struct {
+		what string
+		do   func()
+	}{
+		{"a changed configuration", func() { a.change(one, types.VirtualMachineConfigSpec{Annotation: "x"}) }},
+		{"a power off", func() { a.must(a.vm(one).PowerOff(t.Context())) }},
+		{"a power on", func() { a.must(a.vm(one).PowerOn(t.Context())) }},
+		{"a guest that boots again", func() { a.must(nil, a.vm(one).RebootGuest(t.Context())) }},
+		{"a VM that came", func() {
+			if res := r.run(desired(3, d.Image)); res.Outcome != reconcile.Converged {
+				t.Errorf("%+v", res)
+			}
+		}},
+		{"a VM that went", func() {
+			a.must(a.vm("wrk-03").PowerOff(t.Context()))
+			a.detach("wrk-03")
+			a.must(a.vm("wrk-03").Destroy(t.Context()))
+		}},
+	} {
+		s := r.sleeper(d)
+		c.do()
+		s.wait(c.what, s.wake)
+		s.stop()
+	}
+}
+
+// The end of the session ends the following: it begins anew with a wake-up for what was missed, and goes on.
+func TestChangesOutliveTheSession(t *testing.T) {
+	r, _, d := made(t)
+	s := r.sleeper(d)
+	defer s.stop()
+	r.lab.ExpireSessions()
+	a := r.admin("DC1")
+	a.change(one, types.VirtualMachineConfigSpec{Annotation: "x"}) // ends what is asked already
+	s.wait("following anew", s.following)
+	s.wait("a wake-up for what was missed", s.wake)
+	select {
+	case <-s.wake: // the first change's
+	default:
+	}
+	a.change(one, types.VirtualMachineConfigSpec{Annotation: "y"})
+	s.wait("a change in the new session", s.wake)
+}
