@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -17,15 +18,27 @@ type hold struct {
 // while a call is in flight.
 func (e *engine) ttl() time.Duration { return e.Desired.TTL + e.Desired.Rollout.Grace }
 
-// hold learns from a look that a VM's claim is ours already.
-func (e *engine) hold(vm string, have plan.Observed) {
+// hold learns from a look which claims of a roll's VMs are ours already.
+func (e *engine) hold(r plan.Roll, have plan.Observed) {
+	names := namesOf(r)
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, v := range have.VMs {
-		if v.Name == vm && v.Record.Owner == e.Desired.Claimer {
-			e.mu.Lock()
-			e.held[vm] = hold{v.Record.Epoch, v.Record.Started, v.Record.Expires}
-			e.mu.Unlock()
+		if slices.Contains(names, v.Name) && v.Record.Owner == e.Desired.Claimer {
+			e.held[v.Name] = hold{v.Record.Epoch, v.Record.Started, v.Record.Expires}
 		}
 	}
+}
+
+// namesOf returns the VMs a roll is about: its own, and in a blue-green roll the one that takes its place.
+func namesOf(r plan.Roll) []string {
+	names := []string{r.VM}
+	for _, s := range r.Steps {
+		if !slices.Contains(names, s.VM()) {
+			names = append(names, s.VM())
+		}
+	}
+	return names
 }
 
 // stamp sets the times that are about to be written, a claim's expiry above all: the plan may be minutes old.
@@ -55,8 +68,8 @@ func (e *engine) stamp(s plan.Step) plan.Step {
 	return s
 }
 
-// note remembers what a step did to the claim, and that a VM that was started has not passed its gate.
-func (e *engine) note(s plan.Step) {
+// note remembers what a step of a roll did to its claims, and that a VM that was started has not passed its gate.
+func (e *engine) note(r plan.Roll, s plan.Step) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch s := s.(type) {
@@ -65,18 +78,17 @@ func (e *engine) note(s plan.Step) {
 	case plan.CreateVM:
 		e.held[s.VM()] = hold{s.Record.Epoch, s.Record.Started, s.Record.Expires}
 	case plan.PowerOn:
-		delete(e.gated, s.VM())
-	case plan.Release:
+		delete(e.gated, r.VM)
+	case plan.Rename:
+		e.held[s.To] = e.held[s.VM()]
+		delete(e.held, s.VM())
+	case plan.Release, plan.Retire, plan.Forget, plan.DestroyVM:
 		delete(e.held, s.VM())
 	}
 }
 
-// renew writes the claim again when it would not outlive the next step by half its time. Without a claim there is
-// nothing to renew: disks are created before their VM.
-func (e *engine) renew(ctx context.Context, next plan.Step) error {
-	e.mu.Lock()
-	held, ok := e.held[next.VM()]
-	e.mu.Unlock()
+// renew writes the claims of a roll again that would not outlive its next step by half their time.
+func (e *engine) renew(ctx context.Context, r plan.Roll, next plan.Step) error {
 	need := e.Desired.TTL / 2
 	switch s := next.(type) {
 	case plan.Claim, plan.Release:
@@ -84,15 +96,28 @@ func (e *engine) renew(ctx context.Context, next plan.Step) error {
 	case plan.Shutdown:
 		need += s.Grace
 	}
+	for _, name := range namesOf(r) {
+		if err := e.renewOne(ctx, r, name, need); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renewOne renews the claim of one VM. Without a claim there is nothing to renew: disks are created before their VM.
+func (e *engine) renewOne(ctx context.Context, r plan.Roll, name string, need time.Duration) error {
+	e.mu.Lock()
+	held, ok := e.held[name]
+	e.mu.Unlock()
 	if !ok || held.expires.Sub(e.Clock.Now()) > need {
 		return nil
 	}
 	c := plan.Claim{Owner: e.Desired.Claimer, Epoch: held.epoch, Started: held.started,
 		TTL: e.ttl(), Expires: e.Clock.Now().Add(e.ttl())}
-	c.Name = next.VM()
-	if err := e.watched(Event{VM: next.VM(), Step: c.String(), Renewal: true}, func() error { return e.call(ctx, c) }); err != nil {
+	c.Name = name
+	if err := e.watched(Event{VM: name, Step: c.String(), Renewal: true}, func() error { return e.call(ctx, c) }); err != nil {
 		return err
 	}
-	e.note(c)
+	e.note(r, c)
 	return nil
 }

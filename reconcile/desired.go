@@ -10,6 +10,7 @@ import (
 
 	"github.com/lkv-io/lkv/internal/manifest"
 	"github.com/lkv-io/lkv/internal/report"
+	"github.com/lkv-io/lkv/reconcile/hook"
 	"github.com/lkv-io/lkv/reconcile/plan"
 	"github.com/lkv-io/lkv/specs"
 )
@@ -43,9 +44,22 @@ func DesiredOf(spec specs.Spec, f specs.Fleet, facts Facts, who string, pick Pic
 		Image: imageOf(f.Image, digest, facts),
 		Rollout: plan.Rollout{
 			Strategy: f.Rollout.Strategy, MaxUnavailable: max(1, f.Rollout.MaxUnavailable.Of(len(members))),
-			OnFailure: f.Rollout.OnFailure, Grace: f.Rollout.Grace, Timeout: f.Ready.Timeout, Settle: f.Ready.Settle,
+			Canaries: f.Rollout.Canaries, Bake: f.Rollout.Bake, MaxFailed: f.Rollout.MaxFailed,
+			OnFailure: f.Rollout.OnFailure, Progress: f.Rollout.ProgressDeadline, MaxAge: f.MaxAge, Heal: f.HealAfter,
+			ScaleIn: scaleIn(f.ScaleIn.Max, len(members)), Drain: f.Drain != nil,
+			Grace: f.Rollout.Grace, Timeout: f.Ready.Timeout, Settle: f.Ready.Settle,
 			NoTools: !f.Ready.Tools, NoMounted: !f.Ready.Mounted,
 		},
+	}
+	if d.Rollout.Strategy == plan.BlueGreen {
+		d.Rollout.Disk, d.Rollout.Surge = f.Rollout.Disk, max(1, f.Rollout.Surge.Of(len(members)))
+		if f.Rollout.Disk == plan.Fresh {
+			d.Rollout.MaxUnavailable = f.Rollout.MaxUnavailable.Of(len(members))
+		}
+	}
+	var err error
+	if d.Rollout.Window, err = windowOf(f.Rollout.Window); err != nil {
+		return plan.Desired{}, fmt.Errorf("fleet %s: %w", f.Name, err)
 	}
 	if pick == nil {
 		pick = asWritten
@@ -65,10 +79,38 @@ func supported(f specs.Fleet) error {
 	for _, p := range f.Unsupported() {
 		all = append(all, fmt.Errorf("fleet %s: %s: %s", f.Name, p.Summary, p.Detail))
 	}
-	if f.Rollout.OnFailure != specs.Pause {
-		all = append(all, fmt.Errorf("fleet %s: on_failure = %q is not possible yet: write \"pause\"", f.Name, f.Rollout.OnFailure))
-	}
 	return errors.Join(all...)
+}
+
+// scaleIn is how many VMs may go at once: a share of a small fleet is at least one.
+func scaleIn(most specs.Count, members int) int {
+	if most.Percent > 0 {
+		return max(1, most.Of(members))
+	}
+	return most.N
+}
+
+// windowOf finds the window's time zone.
+func windowOf(w *specs.Window) (*plan.Window, error) {
+	if w == nil {
+		return nil, nil
+	}
+	zone, err := time.LoadLocation(w.TZ)
+	if err != nil {
+		return nil, fmt.Errorf("window: time zone %q: %w", w.TZ, err)
+	}
+	return &plan.Window{Days: slices.Clone(w.Days), From: w.From, To: w.To, Zone: zone}, nil
+}
+
+// DrainOf returns what drains the VMs of a fleet, or nil when nothing does; commands run in dir with env.
+func DrainOf(f specs.Fleet, digest, dir string, env []string, clock Clock) Drainer {
+	if f.Drain == nil || len(f.Drain.Command) == 0 {
+		return nil
+	}
+	return DrainCommand{
+		Command:  hook.Command{Argv: slices.Clone(f.Drain.Command), Dir: dir, Env: env},
+		Deadline: f.Drain.Deadline, GoOn: f.Drain.OnDeadline == "continue", Image: strings.TrimPrefix(digest, "sha256:"), Clock: clock,
+	}
 }
 
 // imageOf describes the image to the planner. A manifest about another ISO counts as none.
@@ -78,7 +120,7 @@ func imageOf(name, digest string, facts Facts) plan.Image {
 	if m == nil || strings.TrimPrefix(m.ISO.SHA256, "sha256:") != digest {
 		return im
 	}
-	im.Known, im.ID, im.RAM, im.Boot = true, m.ID, m.RAM.Minimum, slices.Clone(m.Boot)
+	im.Known, im.ID, im.RAM, im.Boot, im.Engine = true, m.ID, m.RAM.Minimum, slices.Clone(m.Boot), m.Engine
 	if s := m.SecureBoot; s != nil {
 		im.Trust = plan.Trust{Chain: s.Chain, Certificate: slices.Clone(s.Certificate)}
 	}

@@ -53,7 +53,7 @@ func TestDesiredOf(t *testing.T) {
 		Image: plan.Image{Name: "worker", Digest: newDigest, ID: "sha256:new", Paths: map[string]string{"dc1": newISO}, RAM: 1 << 30,
 			Boot: []string{"uefi"}, Known: true,
 			Mounts: []plan.Mount{{Path: "/var/lib/docker", Label: "docker", Filesystem: "ext4", Gated: true}}},
-		Rollout: plan.Rollout{Strategy: "in-place", MaxUnavailable: 1, OnFailure: "pause", Grace: 2 * time.Minute,
+		Rollout: plan.Rollout{Strategy: "in-place", MaxUnavailable: 1, OnFailure: "pause", MaxFailed: 1, Grace: 2 * time.Minute,
 			Timeout: 10 * time.Minute, Settle: 30 * time.Second},
 	}
 	dc1 := plan.Placement{VCenter: "main", Datacenter: "DC1", Cluster: "C1", Datastore: "ssd-1", Folder: "lkv/workers", Store: "dc1"}
@@ -99,10 +99,27 @@ func TestDesiredOfVariants(t *testing.T) {
 		"glob":             {func(f *specs.Fleet, _ *Facts) { f.Placements[0].Datastore = "ssd-*" }, "pattern", nil},
 		"glob of a disk":   {func(f *specs.Fleet, _ *Facts) { f.Disks[1].Datastore = "ssd-*" }, "disk logs", nil},
 		"no datastore":     {func(f *specs.Fleet, _ *Facts) { f.Placements[1].Datastore = "" }, "wrk-02", nil},
-		"rollback":         {func(f *specs.Fleet, _ *Facts) { f.Rollout.OnFailure = specs.Rollback }, "on_failure", nil},
+		"rollback":         {func(f *specs.Fleet, _ *Facts) { f.Rollout.OnFailure = specs.Rollback }, "", func(d plan.Desired) bool { return d.Rollout.OnFailure == "rollback" }},
 		"blue-green and drain": {func(f *specs.Fleet, _ *Facts) {
-			f.Rollout.Strategy, f.Drain = specs.BlueGreen, &specs.Drain{Command: []string{"x"}}
-		}, "drain", nil},
+			f.Rollout.Strategy, f.Rollout.Disk, f.Drain = specs.BlueGreen, specs.Fresh, &specs.Drain{Command: []string{"x"}}
+			f.Rollout.MaxUnavailable, f.ScaleIn.Max = specs.Count{}, specs.Count{Percent: 50}
+		}, "", func(d plan.Desired) bool {
+			r := d.Rollout
+			return r.Strategy == plan.BlueGreen && r.Disk == plan.Fresh && r.Surge == 1 && r.MaxUnavailable == 0 && r.Drain && r.ScaleIn == 1
+		}},
+		"window": {func(f *specs.Fleet, _ *Facts) {
+			f.Rollout.Window = &specs.Window{From: 22 * time.Hour, To: 5 * time.Hour, TZ: "Europe/Vienna"}
+		}, "", func(d plan.Desired) bool {
+			return d.Rollout.Window.Zone.String() == "Europe/Vienna" && d.Rollout.Window.From == 22*time.Hour
+		}},
+		"no such zone": {func(f *specs.Fleet, _ *Facts) { f.Rollout.Window = &specs.Window{TZ: "Mars/Olympus"} }, "Mars", nil},
+		"swarm":        {func(f *specs.Fleet, _ *Facts) { f.Drain = &specs.Drain{Swarm: &specs.Swarm{}} }, "Swarm", nil},
+		"policy": {func(f *specs.Fleet, x *Facts) {
+			f.MaxAge, f.HealAfter, f.Rollout.Canaries, f.Rollout.Bake, x.Manifest.Engine = 90*24*time.Hour, time.Minute, 2, time.Hour, "28.3.1"
+		}, "", func(d plan.Desired) bool {
+			r := d.Rollout
+			return r.MaxAge == 90*24*time.Hour && r.Heal == time.Minute && r.Canaries == 2 && r.Bake == time.Hour && d.Image.Engine == "28.3.1"
+		}},
 	} {
 		s, f := written()
 		x := facts()

@@ -52,7 +52,9 @@ type Result struct {
 	Blocked   []plan.Blocked `json:"blocked"`
 	Failures  []Failure      `json:"failures"`
 	Same      []string       `json:"same"`
-	Extra     []string       `json:"extra"` // VMs of the fleet that are not wanted any more, untouched
+	Extra     []string       `json:"extra"`   // VMs of the fleet that are not wanted any more
+	Retired   []string       `json:"retired"` // VMs that were retired and wait for lkv gc
+	Later     []plan.Later   `json:"later"`   // VMs that wait: a window, canaries that bake, a target
 	Seconds   float64        `json:"seconds"`
 }
 

@@ -13,32 +13,39 @@ import (
 // It is pure. On top of plan.Ready it asks that every attached disk shows its UUID, because a gate that compares
 // nothing with nothing proves nothing.
 func Ready(want plan.Desired, w plan.WantVM, v plan.VM) string {
+	if why := shown(v); why != "" {
+		return why
+	}
+	return plan.Ready(want, w, v)
+}
+
+func shown(v plan.VM) string {
 	for _, d := range v.Disks {
 		if plan.SerialOf(d.UUID) == "" {
 			return fmt.Sprintf("disk %s shows no UUID", d.Path)
 		}
 	}
-	return plan.Ready(want, w, v)
+	return ""
 }
 
 // await looks until the gate has held for the settle time. It fails when it does not hold once the deadline has
 // passed, and at once when the guest of this very boot says that it failed: a guest does not recover from that.
 // A look that failed counts neither for the VM nor against it.
-func (e *engine) await(ctx context.Context, vm string, s plan.AwaitReady) error {
-	deadline := e.Clock.Now().Add(s.Timeout)
+func (e *engine) await(ctx context.Context, r plan.Roll, s plan.AwaitReady) error {
+	deadline := e.deadline(s)
 	var since, seen time.Time // holds without a break since; last look that worked
 	said := ""
 	for {
-		if err := e.renew(ctx, s); err != nil {
+		if err := e.renew(ctx, r, s); err != nil {
 			return err
 		}
-		g, err := e.gate(ctx, vm)
+		g, err := e.gate(ctx, s)
 		if err != nil {
 			return err
 		}
 		if why := cmp.Or(g.why, g.blind); why != said && why != "" {
 			said = why
-			e.emit(Event{VM: vm, Step: s.String(), State: Waiting, Reason: why})
+			e.emit(Event{VM: s.VM(), Step: s.String(), State: Waiting, Reason: why})
 		}
 		now := e.Clock.Now()
 		switch {
@@ -53,7 +60,7 @@ func (e *engine) await(ctx context.Context, vm string, s plan.AwaitReady) error 
 				since = now
 			}
 			if now.Sub(since) >= s.Settle {
-				e.passed(vm)
+				e.passed(r.VM)
 				return nil
 			}
 		}
@@ -71,6 +78,18 @@ func (e *engine) await(ctx context.Context, vm string, s plan.AwaitReady) error 
 	}
 }
 
+// deadline is when a gate must hold: after its own time, and not after the roll's.
+func (e *engine) deadline(s plan.AwaitReady) time.Time {
+	end := e.Clock.Now().Add(s.Timeout)
+	e.mu.Lock()
+	held, ok := e.held[s.VM()]
+	e.mu.Unlock()
+	if most := e.Desired.Rollout.Progress; ok && most > 0 && held.started.Add(most).Before(end) {
+		return held.started.Add(most)
+	}
+	return end
+}
+
 // verdict is what one look says about a gate.
 type verdict struct {
 	why   string // it does not hold; empty when it does
@@ -79,7 +98,7 @@ type verdict struct {
 }
 
 // gate looks once. The error is a refusal: the VM is not ours any more.
-func (e *engine) gate(ctx context.Context, vm string) (verdict, error) {
+func (e *engine) gate(ctx context.Context, s plan.AwaitReady) (verdict, error) {
 	have, err := e.observe(ctx)
 	switch {
 	case err != nil:
@@ -87,19 +106,37 @@ func (e *engine) gate(ctx context.Context, vm string) (verdict, error) {
 	case have.Problem != "":
 		return verdict{blind: "the look is partial: " + have.Problem}, nil
 	}
-	w := e.wanted(vm)
 	for _, v := range have.VMs {
-		if w == nil || v.Name != vm || v.Fleet != e.Desired.Fleet {
+		w := e.memberOf(v)
+		if w == nil || v.Name != s.VM() {
 			continue
 		}
 		if lost := e.lost(v); lost != nil {
 			return verdict{}, *lost
 		}
-		why := Ready(e.Desired, *w, v)
+		why := e.holds(s, *w, v)
 		failed := v.Power == plan.On && v.Guest.State == "failed" && v.Guest.Token == v.Record.Token && v.Guest.ImageID == v.Record.ImageID
 		return verdict{why: why, final: why != "" && failed}, nil
 	}
 	return verdict{why: "the VM is not there"}, nil
+}
+
+// holds says why the gate does not hold for a VM, or "": it runs the wanted image, or, in a rollback, the image that
+// the step names.
+func (e *engine) holds(s plan.AwaitReady, w plan.WantVM, v plan.VM) string {
+	if s.ImageID == "" || s.ImageID == e.Desired.Image.ID {
+		return Ready(e.Desired, w, v)
+	}
+	if why := shown(v); why != "" {
+		return why
+	}
+	if why := plan.Up(e.Desired, w, v); why != "" {
+		return why
+	}
+	if v.Guest.ImageID != s.ImageID || v.Guest.Token != s.Token {
+		return fmt.Sprintf("the guest runs image %q with token %q, not %q with %q", v.Guest.ImageID, v.Guest.Token, s.ImageID, s.Token)
+	}
+	return ""
 }
 
 // lost says that somebody else has taken over a VM this run holds (A6).

@@ -37,16 +37,20 @@ func (e *engine) observe(ctx context.Context) (plan.Observed, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.CallTimeout)
 	defer cancel()
 	have, err := e.Observer.Observe(ctx, e.Desired)
-	if err != nil || e.Prober == nil {
+	if err != nil {
 		return have, err
+	}
+	defer func() { e.remember(have) }()
+	if e.Prober == nil {
+		return have, nil
 	}
 	have = have.Clone()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, probes)
 	for i := range have.VMs {
 		v := &have.VMs[i]
-		w := e.wanted(v.Name)
-		if w == nil || v.Power != plan.On || v.Fleet != e.Desired.Fleet {
+		w := e.memberOf(*v)
+		if w == nil || v.Power != plan.On {
 			continue
 		}
 		wg.Go(func() {
@@ -59,10 +63,22 @@ func (e *engine) observe(ctx context.Context) (plan.Observed, error) {
 	return have, nil
 }
 
-func (e *engine) wanted(name string) *plan.WantVM {
-	i := slices.IndexFunc(e.Desired.VMs, func(w plan.WantVM) bool { return w.Name == name })
-	if i < 0 {
+// memberOf returns the wanted VM whose place a VM of the fleet has, or is about to take; nil when it has none.
+func (e *engine) memberOf(v plan.VM) *plan.WantVM {
+	i := slices.IndexFunc(e.Desired.VMs, func(w plan.WantVM) bool {
+		return w.Name == v.Name || v.Record.Replaces != "" && w.Ordinal == v.Ordinal
+	})
+	if i < 0 || v.Fleet != e.Desired.Fleet || !v.Record.Retired.IsZero() {
 		return nil
 	}
 	return &e.Desired.VMs[i]
+}
+
+// remember keeps what the last look showed of each VM, for hooks and bounds.
+func (e *engine) remember(have plan.Observed) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, v := range have.VMs {
+		e.seen[v.Name] = v
+	}
 }

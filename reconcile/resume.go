@@ -3,31 +3,38 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
-// Resumed says what Resume did to a fleet.
+// Resumed says what Act did to a fleet.
 type Resumed struct {
 	Fleet    string         `json:"fleet"`
 	Cleared  []Cleared      `json:"cleared"`
 	Blocked  []plan.Blocked `json:"blocked"`  // VMs that were left alone; the fleet still stands still
-	Failures []Failure      `json:"failures"` // calls that failed; Resume again goes on
+	Failures []Failure      `json:"failures"` // calls that failed; asking again goes on
 }
 
-// Cleared is one VM that does not hold its fleet up any more.
+// Cleared is one VM that was seen to.
 type Cleared struct {
 	VM     string `json:"vm"`
-	Reason string `json:"reason"` // what stood in its record
+	Reason string `json:"reason"` // what was done, or what stood in its record
 }
+
+// Decision plans what a person asked for, on a look that was just made. It is pure.
+type Decision func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption
 
 // Resume lets a fleet go again that stands still: it claims every VM whose record tells of a failed roll or a pause,
 // clears that, and frees the VM again. It touches no power, ISO, size or disk, and no VM that another run holds.
-// Of o it needs Desired, Observer, Executor and Clock; Prober and the bounds are not used. The error is not nil when
-// ctx ended or the options are wrong.
-func Resume(ctx context.Context, o Options) (Resumed, error) {
+func Resume(ctx context.Context, o Options) (Resumed, error) { return Act(ctx, o, plan.Resume) }
+
+// Act looks once and does what a person decided: the rolls one after the other, each up to its first step that fails.
+// Of o it needs Desired, Observer, Executor and Clock; Prober, Drainer and the bounds are not used. The error is not
+// nil when ctx ended or the options are wrong.
+func Act(ctx context.Context, o Options, decide Decision) (Resumed, error) {
 	out := Resumed{Fleet: o.Desired.Fleet, Cleared: []Cleared{}, Blocked: []plan.Blocked{}, Failures: []Failure{}}
-	o.Prober, o.MaxSteps, o.MaxDuration = nil, 0, 0
+	o.Prober, o.MaxSteps, o.MaxDuration, o.Desired.Rollout.Drain = nil, 0, 0, false
 	e, err := newEngine(o)
 	if err != nil {
 		return out, err
@@ -36,7 +43,7 @@ func Resume(ctx context.Context, o Options) (Resumed, error) {
 	if ctx.Err() != nil {
 		return out, context.Cause(ctx)
 	}
-	todo := plan.Resume(e.Desired, have, e.Clock.Now())
+	todo := decide(e.Desired, have, e.Clock.Now())
 	out.Blocked = append(out.Blocked, todo.Blocked...)
 	for _, r := range todo.Rolls {
 		s, err := e.resume(ctx, r)

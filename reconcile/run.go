@@ -18,7 +18,9 @@ type Options struct {
 	Observer    Observer
 	Executor    Executor
 	Prober      Prober
+	Drainer     Drainer // needed when Desired.Rollout.Drain
 	Clock       Clock
+	Only        *Saved        // do what this plan says and nothing else, refused with R17 when it is stale; nil: no bound
 	Events      func(Event)   // called by one goroutine at a time
 	MaxSteps    int           // stop before the call after this many mutating ones; 0: no bound
 	MaxDuration time.Duration // stop before the step after this time; 0: no bound
@@ -36,12 +38,16 @@ func (o Options) check() (Options, error) {
 		return o, fmt.Errorf("reconcile: an observer, an executor and a clock are needed")
 	case d.Fleet == "" || d.Claimer == "":
 		return o, fmt.Errorf("reconcile: the fleet's name and the name of this run are needed")
-	case d.TTL <= 0 || d.Rollout.Timeout <= 0 || d.Rollout.MaxUnavailable < 1:
-		return o, fmt.Errorf("reconcile fleet %s: claim_ttl, timeout and max_unavailable must be greater than zero", d.Fleet)
-	case d.Rollout.Strategy != "in-place":
-		return o, fmt.Errorf("reconcile fleet %s: strategy %q: this version rolls in-place only", d.Fleet, d.Rollout.Strategy)
-	case d.Rollout.OnFailure != "pause":
-		return o, fmt.Errorf("reconcile fleet %s: on_failure %q: this version only pauses", d.Fleet, d.Rollout.OnFailure)
+	case d.TTL <= 0 || d.Rollout.Timeout <= 0:
+		return o, fmt.Errorf("reconcile fleet %s: claim_ttl and timeout must be greater than zero", d.Fleet)
+	case d.Rollout.MaxUnavailable < 1 && (d.Rollout.Strategy != plan.BlueGreen || d.Rollout.Disk != plan.Fresh):
+		return o, fmt.Errorf("reconcile fleet %s: max_unavailable must be greater than zero: a VM goes down to be rolled", d.Fleet)
+	case d.Rollout.Strategy != plan.InPlace && d.Rollout.Strategy != plan.BlueGreen:
+		return o, fmt.Errorf("reconcile fleet %s: strategy %q is none", d.Fleet, d.Rollout.Strategy)
+	case d.Rollout.OnFailure != "pause" && d.Rollout.OnFailure != "rollback":
+		return o, fmt.Errorf("reconcile fleet %s: on_failure %q is none", d.Fleet, d.Rollout.OnFailure)
+	case d.Rollout.Drain && o.Drainer == nil:
+		return o, fmt.Errorf("reconcile fleet %s: its VMs are to be drained, and there is no drainer", d.Fleet)
 	}
 	return o, nil
 }
@@ -50,15 +56,20 @@ func (o Options) check() (Options, error) {
 type engine struct {
 	Options
 	began time.Time
+	begin bool // the saved plan was compared with the first look
 
-	mu     sync.Mutex
-	result Result
-	held   map[string]hold // claims of this run by VM
-	told   map[string]bool // refusals that were reported
-	gated  map[string]bool // VMs whose gate this run has seen to hold
-	begun  map[string]bool // VMs whose roll was reported
-	doubts []Failure       // calls that failed in the last wave; the next look says whether it matters
-	second map[string]int  // how often a failed call of a VM turned out not to matter
+	limits limits
+
+	mu       sync.Mutex
+	seen     map[string]plan.VM // VMs as the last look saw them
+	evidence []Failure          // gates that failed and stand in the VMs' records, after which the run goes on
+	result   Result
+	held     map[string]hold // claims of this run by VM
+	told     map[string]bool // refusals that were reported
+	gated    map[string]bool // VMs whose gate this run has seen to hold
+	begun    map[string]bool // VMs whose roll was reported
+	doubts   []Failure       // calls that failed in the last wave; the next look says whether it matters
+	second   map[string]int  // how often a failed call of a VM turned out not to matter
 }
 
 // Run converges the fleet once: look, plan, check, one wave, look again, until nothing is left to do or something
@@ -71,6 +82,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{Outcome: Broken, Fleet: o.Desired.Fleet}, err
 	}
 	err = e.loop(ctx)
+	if len(e.evidence) > 0 {
+		e.result.Outcome, e.result.Failures = Broken, append(e.evidence, e.result.Failures...)
+	}
 	e.result.Seconds = o.Clock.Now().Sub(e.began).Seconds()
 	return e.result, err
 }
@@ -80,8 +94,9 @@ func newEngine(o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, begun: map[string]bool{}, second: map[string]int{}}
-	e.result = Result{Fleet: o.Desired.Fleet, Blocked: []plan.Blocked{}, Failures: []Failure{}, Same: []string{}, Extra: []string{}}
+	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
+	e.result = Result{Fleet: o.Desired.Fleet, Blocked: []plan.Blocked{}, Failures: []Failure{}, Same: []string{}, Extra: []string{},
+		Retired: []string{}, Later: []plan.Later{}}
 	return e, nil
 }
 
@@ -93,6 +108,9 @@ func (e *engine) loop(ctx context.Context) error {
 		}
 		have := e.look(ctx)
 		p := plan.Compute(e.Desired, have, e.Clock.Now())
+		if done, err := e.within(&p, have); done || err != nil {
+			return err
+		}
 		if err := plan.Check(p, have); err != nil {
 			e.result.Outcome = Broken
 			return fmt.Errorf("a defect of lkv, nothing was done: %w", err)
@@ -119,6 +137,30 @@ func (e *engine) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// within holds a plan to the saved one: at the first look nothing may have changed, and later nothing else is done.
+// done says that the run ends here.
+func (e *engine) within(p *plan.Plan, have plan.Observed) (done bool, err error) {
+	if e.Only == nil || have.Problem != "" {
+		return false, nil
+	}
+	var b *plan.Blocked
+	if !e.begin {
+		e.begin = true
+		if b, err = e.Only.Stale(e.Desired, have); err != nil {
+			return true, err
+		}
+	}
+	if b == nil && len(p.Waves) > 0 {
+		b = e.Only.beyond(p.Waves[0])
+	}
+	if b == nil {
+		return false, nil
+	}
+	e.emit(Event{State: Skipped, Code: b.Code, Error: b.Error()})
+	e.result.Blocked, e.result.Outcome = append(e.result.Blocked, *b), Refused
+	return true, nil
 }
 
 // ended tells whether a refusal by the executor or a failure ends the run.
@@ -181,7 +223,11 @@ func (e *engine) stop(ctx context.Context) bool {
 func (e *engine) conclude(p plan.Plan) {
 	e.result.Blocked = append(e.result.Blocked, p.Blocked...)
 	e.result.Same, e.result.Extra = append(e.result.Same, p.Same...), append(e.result.Extra, p.Extra...)
+	e.result.Retired, e.result.Later = append(e.result.Retired, p.Retired...), append(e.result.Later, p.Later...)
 	e.result.Outcome = Converged
+	if len(p.Later) > 0 {
+		e.result.Outcome, e.result.Why = Pending, fmt.Sprintf("%d VMs wait: %s: %s", len(p.Later), p.Later[0].VM, p.Later[0].Reason)
+	}
 	for _, b := range p.Blocked {
 		if b.Code != plan.R13 {
 			e.result.Outcome = Refused

@@ -40,7 +40,7 @@ func end(w *world) plan.Observed {
 	o := w.seen()
 	for i := range o.VMs {
 		v := &o.VMs[i]
-		v.Record.Epoch, v.Record.Token, v.Guest.Token, v.Age = 0, "", "", 0
+		v.Record.Epoch, v.Record.Token, v.Guest.Token, v.Age, v.Record.Rolled = 0, "", "", 0, time.Time{}
 	}
 	slices.SortFunc(o.VMs, func(a, b plan.VM) int { return a.Ordinal - b.Ordinal })
 	slices.SortFunc(o.Files, func(a, b plan.DiskFile) int { return strings.Compare(a.Path, b.Path) })
@@ -509,8 +509,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		"no name":        func(o *Options) { o.Desired.Claimer = "" },
 		"no ttl":         func(o *Options) { o.Desired.TTL = 0 },
 		"no deadline":    func(o *Options) { o.Desired.Rollout.Timeout = 0 },
-		"blue-green":     func(o *Options) { o.Desired.Rollout.Strategy = "blue-green" },
-		"rollback":       func(o *Options) { o.Desired.Rollout.OnFailure = "rollback" },
+		"no strategy":    func(o *Options) { o.Desired.Rollout.Strategy = "green" },
+		"no reaction":    func(o *Options) { o.Desired.Rollout.OnFailure = "hope" },
+		"no drainer":     func(o *Options) { o.Desired.Rollout.Drain = true },
 		"no unavailable": func(o *Options) { o.Desired.Rollout.MaxUnavailable = 0 },
 	} {
 		o := good

@@ -24,7 +24,7 @@ func (e *engine) wave(ctx context.Context, w plan.Wave, have plan.Observed) {
 	}
 	var wg sync.WaitGroup
 	for _, r := range rolls {
-		e.hold(r.VM, have)
+		e.hold(r, have)
 		if !e.begun[r.VM] {
 			e.begun[r.VM] = true
 			e.emit(Event{VM: r.VM, Step: "roll", State: Start, Reason: fmt.Sprintf("%s: %s", r.Action, r.Reason)})
@@ -64,29 +64,42 @@ func (e *engine) roll(ctx context.Context, r plan.Roll) {
 func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 	if _, ok := s.(plan.Release); ok && r.Action != plan.GiveBack && !e.isGated(r.VM) {
 		gate := plan.AwaitReady{Timeout: e.Desired.Rollout.Timeout, Settle: e.Desired.Rollout.Settle}
-		gate.Name = r.VM
-		if err := e.timed(r.VM, gate, func() error { return e.await(ctx, r.VM, gate) }); err != nil {
+		gate.Name = s.VM()
+		if err := e.timed(s.VM(), gate, func() error { return e.await(ctx, r, gate) }); err != nil {
 			return err
 		}
 	}
 	if gate, ok := s.(plan.AwaitReady); ok {
-		return e.timed(r.VM, gate, func() error { return e.await(ctx, r.VM, gate) })
+		return e.timed(s.VM(), gate, func() error { return e.await(ctx, r, gate) })
 	}
-	if err := e.renew(ctx, s); err != nil {
+	if err := e.renew(ctx, r, s); err != nil {
 		return err
 	}
-	s = e.stamp(s)
-	if err := e.timed(r.VM, s, func() error { return e.call(ctx, s) }); err != nil {
+	leave, err := e.limits.enter(ctx, s, e.latest(s.VM()))
+	if err != nil {
 		return err
 	}
-	e.note(s)
+	defer leave()
+	err = e.timed(s.VM(), s, func() error {
+		if err := e.hooks(ctx, r, s); err != nil {
+			return err
+		}
+		s = e.stamp(s)
+		return e.call(ctx, s)
+	})
+	if err != nil {
+		return err
+	}
+	e.note(r, s)
 	return nil
 }
 
 // timed reports a step's start and end.
 func (e *engine) timed(vm string, s plan.Step, do func() error) error {
-	return e.watched(Event{VM: vm, Step: s.String(), Kind: reflect.TypeOf(s).Name()}, do)
+	return e.watched(Event{VM: vm, Step: s.String(), Kind: kindOf(s)}, do)
 }
+
+func kindOf(s plan.Step) string { return reflect.TypeOf(s).Name() }
 
 // watched sends ev as the start and, completed, as the end of what do does.
 func (e *engine) watched(ev Event, do func() error) error {
@@ -158,6 +171,13 @@ func (e *engine) giveUp(ctx context.Context, s plan.Step, err error) {
 		return // the caller notes the interruption
 	}
 	f := Failure{VM: s.VM(), Step: s.String(), Why: err.Error()}
+	var drain drainError
+	if errors.As(err, &drain) {
+		e.mu.Lock()
+		e.result.Failures = append(e.result.Failures, f)
+		e.mu.Unlock()
+		return
+	}
 	var gate gateError
 	if !errors.As(err, &gate) {
 		e.mu.Lock()
@@ -171,8 +191,17 @@ func (e *engine) giveUp(ctx context.Context, s plan.Step, err error) {
 		f.Recorded = true
 	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f.Recorded && e.goesOn() {
+		e.evidence = append(e.evidence, f)
+		return
+	}
 	e.result.Failures = append(e.result.Failures, f)
-	e.mu.Unlock()
+}
+
+// goesOn tells whether the plan has something to say about a VM that failed: a rollback, or other VMs that may follow.
+func (e *engine) goesOn() bool {
+	return e.Desired.Rollout.OnFailure == "rollback" || e.Desired.Rollout.MaxFailed > 1
 }
 
 func (e *engine) recordFailure(ctx context.Context, vm, why string) error {

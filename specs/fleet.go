@@ -22,7 +22,8 @@ type Fleet struct {
 	Ready      Ready
 	Rollout    Rollout
 	ScaleIn    ScaleIn
-	MaxAge     time.Duration // VMs older than this are rolled; 0: never
+	MaxAge     time.Duration // VMs that run longer than this are booted afresh; 0: never
+	HealAfter  time.Duration // VMs that have not served for so long are power cycled; default 10m, 0: never
 }
 
 // Member is one VM of a fleet. Ordinals count from 1.
@@ -107,6 +108,10 @@ type Drain struct {
 	Pos     Pos
 	Swarm   *Swarm
 	Command []string // program and arguments, run with LKV_VM, LKV_NODE, LKV_PHASE, LKV_NEXT
+	// Deadline and OnDeadline are those of Command: how long it may take, and whether the VM is rolled all the same
+	// ("continue") or not ("abort", the default) when it is not done by then. Default 10m.
+	Deadline   time.Duration
+	OnDeadline string
 }
 
 // Swarm is the `swarm` block of a drain.

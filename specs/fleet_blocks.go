@@ -27,6 +27,8 @@ func (l *loader) fleet(b *hcl.Block) Fleet {
 	s.follows(&f)
 	s.members(&f)
 	s.duration("max_age", &f.MaxAge)
+	f.HealAfter = 10 * time.Minute
+	s.duration("heal_after", &f.HealAfter)
 	for _, pb := range s.blocks.OfType("placement") {
 		f.Placements = append(f.Placements, l.placement(pb))
 	}
@@ -213,6 +215,14 @@ func (l *loader) drain(b *hcl.Block) *Drain {
 	s := l.open(b, drainGrammar)
 	d := &Drain{Pos: posOf(b.DefRange)}
 	s.texts("command", &d.Command)
+	if s.has("command") {
+		d.Deadline, d.OnDeadline = 10*time.Minute, "abort"
+	}
+	s.duration("deadline", &d.Deadline)
+	s.choice("on_deadline", &d.OnDeadline, "abort", "continue")
+	if s.has("command") && d.Deadline <= 0 {
+		s.bad("deadline", "Without time no drain is ever done: write deadline = \"10m\"")
+	}
 	if sb := s.single("swarm"); sb != nil {
 		ss := l.open(sb, swarmGrammar)
 		d.Swarm = &Swarm{Pos: posOf(sb.DefRange), Deadline: 10 * time.Minute, OnDeadline: "abort"}

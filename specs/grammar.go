@@ -38,6 +38,7 @@ var fleetGrammar = grammar{
 	args: map[string]string{
 		"image": `"worker"`, "channel": `"latest"`, "digest": `"sha256:…"`, "size": `2`, "name": `"wrk-%02d"`,
 		"names": `["wrk-a", "wrk-b"]`, "max_age": `"90d"`,
+		"heal_after": `"10m"`,
 	},
 	need: []string{"image"},
 	blocks: map[string]string{
@@ -71,7 +72,7 @@ var diskGrammar = grammar{
 }
 
 var drainGrammar = grammar{
-	args:   map[string]string{"command": `["./drain.sh"]`},
+	args:   map[string]string{"command": `["./drain.sh"]`, "deadline": `"10m"`, "on_deadline": `"abort"`},
 	blocks: map[string]string{"swarm": ""},
 }
 

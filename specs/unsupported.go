@@ -10,16 +10,8 @@ func (f Fleet) Unsupported() []Problem {
 		}
 	}
 	r := f.Rollout
-	add(r.Strategy != InPlace, r.Pos, `strategy = "`+r.Strategy+`"`, `Write strategy = "in-place".`)
 	add(f.Drain != nil && f.Drain.Swarm != nil, posDrain(f), "draining Swarm nodes", "Remove the swarm block and drain the nodes yourself, one VM at a time.")
-	add(f.Drain != nil && f.Drain.Swarm == nil, posDrain(f), "draining by a command", "Remove the drain block and drain the VMs yourself, one at a time.")
-	add(r.Window != nil, posWindow(r), "a window", "Remove the window block and run lkv reconcile at the right time instead.")
-	add(f.MaxAge != 0, f.Pos, "max_age", "Remove max_age; build a new image to roll the VMs.")
 	add(r.Strategy == InPlace && r.Surge != (Count{}), r.Pos, "surge", "Remove surge: an in-place roll adds no VMs.")
-	add(r.Canaries != 0 || r.Bake != 0, r.Pos, "canaries and bake", "Remove canaries and bake; VMs are rolled in order, and the first that fails stops the fleet.")
-	add(r.MaxFailed > 1, r.Pos, "max_failed above 1", "Remove max_failed: the first VM that fails stops the fleet.")
-	add(r.ProgressDeadline != 0, r.Pos, "progress_deadline", "Remove progress_deadline; ready { timeout } bounds every VM.")
-	add(r.OnFailure != Pause, r.Pos, `on_failure = "`+r.OnFailure+`"`, `Write on_failure = "pause".`)
 	add(f.Ready.Swarm, f.Ready.Pos, "ready { swarm }", "Remove swarm from ready.")
 	for _, p := range f.Placements {
 		if p.VCenter != f.Placements[0].VCenter {
@@ -35,11 +27,4 @@ func posDrain(f Fleet) Pos {
 		return Pos{}
 	}
 	return f.Drain.Pos
-}
-
-func posWindow(r Rollout) Pos {
-	if r.Window == nil {
-		return Pos{}
-	}
-	return r.Window.Pos
 }

@@ -46,7 +46,7 @@ func (o Observed) created(s CreateVM) VM {
 	}
 }
 
-func (o Observed) change(v *VM, s Step) {
+func (o *Observed) change(v *VM, s Step) {
 	r := &v.Record
 	switch s := s.(type) {
 	case AwaitTask:
@@ -126,7 +126,8 @@ func (o *Observed) changeRecord(v *VM, s Step) {
 		free(r)
 		v.Name, r.Retired, r.Started, r.Drained, r.Due = s.To, s.At, time.Time{}, false, false
 	case DestroyVM:
-		o.VMs = slices.DeleteFunc(o.VMs, func(x VM) bool { return x.Name == v.Name && x.ID == v.ID })
+		name, id := v.Name, v.ID // v moves while others do
+		o.VMs = slices.DeleteFunc(o.VMs, func(x VM) bool { return x.Name == name && x.ID == id })
 	case Adopt:
 		v.Name, v.Fleet, v.Ordinal, v.Record = s.To, s.Fleet, s.Ordinal, s.Record.clone()
 	case Forget:

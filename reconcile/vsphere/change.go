@@ -285,13 +285,14 @@ func (f *Fleet) attachDisk(ctx context.Context, s plan.AttachDisk, desired plan.
 	if err != nil {
 		return err
 	}
-	r := v.vm.Record
+	r, moved := taken(v.vm.Record, s.Disk)
+	v.vm.Record.Disks, v.vm.Record.Takes = r.Disks, r.Takes
 	i := slices.IndexFunc(r.Disks, func(d plan.DiskRecord) bool { return d.Name == s.Disk.Name })
 	if i < 0 || r.Disks[i].Path != s.Disk.Path {
 		return plan.Blocked{VM: s.VM(), Code: plan.R06, Reason: fmt.Sprintf("disk %s (%s) does not stand in the VM's record", s.Disk.Name, s.Disk.Path), Clear: "run lkv reconcile again; if it stays, look at the VM's lkv.record in the vSphere client"}
 	}
 	if j := slices.IndexFunc(v.vm.Disks, func(d plan.Disk) bool { return d.Path == s.Disk.Path }); j >= 0 {
-		if r.Disks[i].UUID != "" {
+		if r.Disks[i].UUID != "" && !moved {
 			return nil
 		}
 		r.Disks = slices.Clone(r.Disks)
@@ -299,6 +300,17 @@ func (f *Fleet) attachDisk(ctx context.Context, s plan.AttachDisk, desired plan.
 		return f.write(ctx, v, r)
 	}
 	return f.attach(ctx, v, i, desired)
+}
+
+// taken returns the record with a disk that comes from another VM moved from Takes to Disks, and whether it was.
+func taken(r plan.Record, d plan.DiskRecord) (plan.Record, bool) {
+	i := slices.IndexFunc(r.Takes, func(x plan.DiskRecord) bool { return x.Name == d.Name && x.Path == d.Path })
+	if i < 0 {
+		return r, false
+	}
+	r.Disks = append(slices.Clone(r.Disks), r.Takes[i])
+	r.Takes = slices.Delete(slices.Clone(r.Takes), i, i+1)
+	return r, true
 }
 
 func (f *Fleet) attach(ctx context.Context, v sighted, i int, desired plan.Desired) error {

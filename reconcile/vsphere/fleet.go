@@ -112,5 +112,5 @@ func (f *Fleet) execute(ctx context.Context, step plan.Step, desired plan.Desire
 	case plan.PowerOn:
 		return f.powerOn(ctx, s, desired)
 	}
-	return fmt.Errorf("%T is no step for vCenter", step)
+	return f.executeMore(ctx, step, desired)
 }

@@ -19,8 +19,8 @@ import (
 // full read of this session, sent after everything it did to the VM had ended, showed zero virtual disks.
 func (g *gate) permitDestroy(vm types.ManagedObjectReference) { g.permitOnce("destroy " + vm.String()) }
 
-// permitRename allows one new name for a VM: a retired one, or one that takes a retired one's name. The caller holds the
-// claim. ReconfigVM_Task never carries a name.
+// permitRename allows one new name for a VM: a retired one, one that takes a retired one's name, or one that is adopted.
+// The caller holds the claim. A name in a ReconfigVM_Task is better than a Rename_Task: changeVersion guards it.
 func (g *gate) permitRename(vm types.ManagedObjectReference, name string) {
 	g.permitOnce("rename " + vm.String() + " " + name)
 }
@@ -130,6 +130,9 @@ func (g *gate) refuseReconfig(r *types.ReconfigVM_Task) string {
 		return "it carries no changeVersion, so it could overwrite what somebody else did meanwhile"
 	}
 	for _, f := range fields(s) {
+		if f == "Name" && g.use("rename "+r.This.String()+" "+s.Name) {
+			continue
+		}
 		if !slices.Contains(specFields, f) {
 			return "it would set " + f
 		}
@@ -143,8 +146,8 @@ func (g *gate) refuseReconfig(r *types.ReconfigVM_Task) string {
 	return g.refuseChanges(r.This, s)
 }
 
-// specFields are the fields of a VM's specification that a change may set. Not among them: the name, files, profiles,
-// encryption, flags (what a power off does to disks), firmware.
+// specFields are the fields of a VM's specification that a change may set. Not among them: the name,
+// which needs a permit, files, profiles, encryption, flags (what a power off does to disks), firmware.
 var specFields = []string{"ChangeVersion", "NumCPUs", "MemoryMB", "Annotation", "BootOptions", "ExtraConfig", "DeviceChange"}
 
 // fields names the fields of a specification that are set.

@@ -40,7 +40,7 @@ func newMemory() memory {
 var (
 	config = []string{
 		"config.instanceUuid", "config.template", "config.firmware", "config.bootOptions",
-		"config.hardware.numCPU", "config.hardware.memoryMB", "config.hardware.device", "config.extraConfig",
+		"config.hardware.numCPU", "config.hardware.memoryMB", "config.hardware.device", "config.extraConfig", "config.files.vmPathName",
 	}
 	live = []string{
 		"name", "config.changeVersion", "runtime.powerState", "runtime.connectionState", "runtime.question",

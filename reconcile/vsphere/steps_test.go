@@ -15,7 +15,7 @@ import (
 
 // what the model does not know, or knows only roughly.
 var volatile = cmp.Options{
-	cmpopts.IgnoreFields(plan.VM{}, "ID", "Ref", "ChangeVersion", "Age", "Guest"),
+	cmpopts.IgnoreFields(plan.VM{}, "ID", "Ref", "ChangeVersion", "Age", "Guest", "Host", "Home"),
 	cmpopts.EquateEmpty(),
 	cmpopts.EquateApproxTime(time.Second),
 	cmpopts.SortSlices(func(a, b plan.VM) bool { return a.Name < b.Name }),

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -226,7 +227,7 @@ func (f *Fleet) sighted(it item) sighted {
 		Name: text(it, "name"), ID: text(it, "config.instanceUuid"), Ref: it.ref.Value,
 		ChangeVersion: text(it, "config.changeVersion"), Power: plan.Power(power), ISO: isoOf(cdromOf(v.devices)),
 		CPUs: int(cpus), MemoryMiB: int64(memory), Firmware: text(it, "config.firmware"), Disks: disksOf(v.devices),
-		SecureBoot: secureBootOf(it), Keys: keysOf(v.extra),
+		SecureBoot: secureBootOf(it), Keys: keysOf(v.extra), Host: v.host.Value, Home: path.Dir(text(it, "config.files.vmPathName")),
 	}
 	v.vm.Guest = guestOf(it, v.extra, v.vm.Power)
 	v.tools = text(it, "guest.toolsRunningStatus") == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
