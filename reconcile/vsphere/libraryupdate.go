@@ -73,7 +73,12 @@ func (l *Library) discard(ctx context.Context, id string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !inState(err) {
 		return fmt.Errorf("cancel update session %s: %w", id, err)
 	}
-	err = again(ctx, func() error { return l.api.DeleteLibraryItemUpdateSession(ctx, id) })
+	return l.forget(ctx, id)
+}
+
+// forget makes vCenter forget a session that has ended.
+func (l *Library) forget(ctx context.Context, id string) error {
+	err := again(ctx, func() error { return l.api.DeleteLibraryItemUpdateSession(ctx, id) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete update session %s: %w", id, err)
 	}
@@ -114,7 +119,7 @@ func (l *Library) complete(ctx context.Context, u update) error {
 			}
 		}
 	}
-	_ = l.discard(ctx, id) // it has had its effect; vCenter forgets it later
+	_ = l.forget(ctx, id) // it has had its effect; vCenter forgets it later by itself
 	return nil
 }
 
