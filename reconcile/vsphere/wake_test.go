@@ -74,10 +74,10 @@ func TestChangesWake(t *testing.T) {
 		what string
 		do   func()
 	}{
+		{"a guest that boots again", func() { a.must(nil, a.vm(one).RebootGuest(t.Context())) }},
 		{"a changed configuration", func() { a.change(one, types.VirtualMachineConfigSpec{Annotation: "x"}) }},
 		{"a power off", func() { a.must(a.vm(one).PowerOff(t.Context())) }},
 		{"a power on", func() { a.must(a.vm(one).PowerOn(t.Context())) }},
-		{"a guest that boots again", func() { a.must(nil, a.vm(one).RebootGuest(t.Context())) }},
 		{"a VM that came", func() {
 			if res := r.run(desired(3, d.Image)); res.Outcome != reconcile.Converged {
 				t.Errorf("%+v", res)
