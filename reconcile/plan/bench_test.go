@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -38,7 +39,7 @@ func relooks(t interface{ Fatalf(string, ...any) }, d Desired, o Observed) {
 		f.relook(w)
 		all := fleet{want: d, have: &o, now: t0, limit: d.Rollout.MaxUnavailable}
 		if all.look(); !reflect.DeepEqual(all, f) {
-			t.Fatalf("after wave %d %+v:\n%+v\na whole look says:\n%+v", n+1, w, f, all)
+			t.Fatalf("after wave %d %+v:\n%s\na whole look says:\n%s", n+1, w, kinds(f), kinds(all))
 		}
 	}
 }
@@ -60,4 +61,12 @@ func TestRelookSeesOthersFiles(t *testing.T) {
 	if p := Compute(d, Observed{}, t0); len(p.Waves) != 2 || len(p.Waves[1].Rolls) != 1 {
 		t.Errorf("%+v", p)
 	}
+}
+
+func kinds(f fleet) string {
+	out := ""
+	for _, m := range slices.Concat(f.members, f.extras) {
+		out += fmt.Sprintf("%s kind %d up %v calm %v mine %v %v\n", m.want.Name, m.kind, m.up, m.calm, m.mine, m.steps)
+	}
+	return out
 }

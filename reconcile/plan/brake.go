@@ -15,40 +15,47 @@ const inhabited = time.Hour
 //
 // What counts: VMs that are off, that are on and do not serve, and that have vanished; not those whose roll is under
 // way, failed, or is another run's. What does not count is what has never been: a VM is only said to have vanished when
-// its data disk is known, or, without data disks, when one with a higher ordinal exists, and only in a fleet of which
-// another VM has been in use for an hour or was rolled before.
+// its data disk is known, or, without data disks, when one with a higher ordinal exists. Missing VMs whose disk is there
+// are also what a run leaves that died while it made them: one of them never counts, and in a fleet of which no VM has
+// been in use for an hour as many as are made at once do not.
 func (f *fleet) braked() *Blocked {
 	if f.want.Rollout.NoBrake {
 		return nil
 	}
-	lost, first := f.lost(), f.most()
-	if len(lost) <= first {
+	lost, vanished := f.lost()
+	if len(lost)-min(1, vanished) <= f.bearable() {
 		return nil
 	}
 	return &Blocked{Code: R12,
-		Reason: fmt.Sprintf("%d of %d do not serve and lkv is not the cause (%s: %s); nothing is begun while there are more than %d",
-			len(lost), len(f.members), lost[0].want.Name, lost[0].reason, first),
+		Reason: fmt.Sprintf("%d of %d do not serve and lkv is not the cause (%s: %s); with more than %d, nothing is begun",
+			len(lost), len(f.members), lost[0].want.Name, lost[0].reason, f.bearable()),
 		Clear: "look for one cause: a host, a datastore, the network, vCenter; when it is cured they serve again, or let lkv bring them back: lkv reconcile --no-brake; or raise max_unavailable"}
 }
 
-// most is how many VMs may be lost without a brake: max_unavailable, or a fifth of the fleet when that is more.
-func (f *fleet) most() int { return max(f.limit, (len(f.members)+4)/5) }
+// bearable is how many VMs may be lost without a brake: max_unavailable, or a fifth of the fleet when that is more.
+func (f *fleet) bearable() int {
+	n := max(f.limit, (len(f.members)+4)/5)
+	if !f.lived() {
+		n = max(n, parallel)
+	}
+	return n
+}
 
-// lost returns the wanted VMs that do not serve without lkv's doing.
-func (f *fleet) lost() []member {
-	var out []member
-	lived := f.lived()
+// lost returns the wanted VMs that do not serve without lkv's doing, and how many of them could be made again.
+func (f *fleet) lost() (out []member, vanished int) {
 	for _, m := range f.members {
 		switch {
 		case m.up:
-		case m.vm == nil && (m.green != nil || !lived || !f.vanished(m.want)):
+		case m.vm == nil && (m.green != nil || !f.existed(m.want)):
 		case m.vm != nil && (!inUse(f.want, *m.vm) || !m.vm.Record.Started.IsZero() || m.vm.Record.Failed != ""):
 		case m.blocked != nil && m.blocked.Code == R16:
 		default:
-			out = append(out, m)
+			if out = append(out, m); m.kind == missing {
+				vanished++
+			}
 		}
 	}
-	return out
+	return out, vanished
 }
 
 // lived tells whether the fleet was in use before this run.
@@ -60,35 +67,23 @@ func (f *fleet) lived() bool {
 	})
 }
 
-// vanished tells whether a missing VM has existed.
-func (f *fleet) vanished(w WantVM) bool {
+// existed tells whether a missing VM was there once.
+func (f *fleet) existed(w WantVM) bool {
 	for _, d := range w.Disks {
-		path := inDatastore(DiskPath(f.want.Fleet, w, d))
-		if slices.ContainsFunc(f.have.Files, func(x DiskFile) bool { return inDatastore(x.Path) == path }) ||
-			slices.ContainsFunc(f.have.Made, func(x string) bool { return inDatastore(x) == path }) {
+		path := DiskPath(f.want.Fleet, w, d)
+		if len(filesNamed(*f.have, path)) > 0 || madeOnce(*f.have, path) {
 			return true
 		}
 	}
 	return len(w.Disks) == 0 && slices.ContainsFunc(f.have.VMs, func(v VM) bool { return inUse(f.want, v) && v.Ordinal > w.Ordinal })
 }
 
-// created makes missing VMs. A run that dies leaves the disks of VMs that it was about to make, which then look like
-// vanished ones: in a fleet that has lived, no more are begun at once than the brake lets pass, but always one.
-func (f *fleet) created() []Roll {
-	most, lost := f.most(), len(f.lost())
-	bound := f.lived() && !f.want.Rollout.NoBrake
-	var out []Roll
-	for _, m := range f.members {
-		if m.kind != missing || f.waits(m) != nil {
-			continue
-		}
-		if bound && !f.vanished(m.want) {
-			lost++
-		}
-		if len(out) == parallel || len(out) > 0 && bound && lost > most {
-			break
-		}
-		out = append(out, m.roll())
+// created makes missing VMs: first those that existed, then the others, of which no more are begun at once than the
+// brake would let pass if this run died with their disks made.
+func (f *fleet) created(again bool) []Roll {
+	most := parallel
+	if lost, vanished := f.lost(); !again && !f.want.Rollout.NoBrake {
+		most = min(most, f.bearable()-len(lost)+vanished+1)
 	}
-	return out
+	return f.take(missing, most, func(m member) bool { return f.existed(m.want) == again })
 }

@@ -72,7 +72,7 @@ func (c *checker) capacity(w Wave) error {
 	taken := 0
 	for _, r := range w.Rolls {
 		v := c.now.find(r.VM)
-		if v != nil && serves(*v) && slices.ContainsFunc(r.Steps, isShutdown) && !c.relieved(r) {
+		if v != nil && serves(*v) && r.Action != Retiring && slices.ContainsFunc(r.Steps, isShutdown) && !c.relieved(r) {
 			taken++
 		}
 	}
@@ -86,9 +86,9 @@ func (c *checker) capacity(w Wave) error {
 	return nil
 }
 
-// serves is what can be told without the wish: on, reporting, booted since its last swap.
+// serves is what can be told without the wish: on, reporting, booted since its last swap, and not waiting for a person.
 func serves(v VM) bool {
-	return v.Power == On && v.Guest.State == running && v.Guest.Token == v.Record.Token &&
+	return v.Record.Failed == "" && v.Power == On && v.Guest.State == running && v.Guest.Token == v.Record.Token &&
 		!slices.ContainsFunc(v.Guest.Probes, func(p Probe) bool { return !p.OK })
 }
 

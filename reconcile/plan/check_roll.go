@@ -42,7 +42,7 @@ func (c *checker) begun(r Roll) error {
 		return fmt.Errorf("its roll failed, and it must be left as it is (A7)")
 	case !bad && r.Action == Rollback:
 		return fmt.Errorf("a roll back, but no roll failed")
-	case r.Action == Retiring && c.gone() > 0:
+	case r.Action == Retiring && v != nil && v.Power == On && c.gone() > 0:
 		return fmt.Errorf("it would go although %d VMs do not serve (A1)", c.gone())
 	}
 	return nil

@@ -14,9 +14,9 @@ const parallel = 4
 // ones are what follows if every step does what After says. It never fails: what cannot be done is Blocked, what must
 // wait is in Later.
 //
-// Within a wave the order is by ordinal. Between waves: rolls back, then what is halfway, then notes, then VMs that are
-// down anyway, then missing VMs, then VMs that serve and are not as wanted (first those on the wanted image, then those
-// on another), then VMs that are not wanted any more. VMs that serve are held to max_unavailable, with everything that
+// Within a wave the order is by ordinal. Between waves: rolls back, then claims to give back, then what is halfway,
+// then notes, then VMs that are off, then missing VMs, then VMs that are on and do not serve, then VMs that serve and are
+// not as wanted (first those on the wanted image, then those on another), then VMs that are not wanted any more. VMs that serve are held to max_unavailable, with everything that
 // does not serve counted first, missing VMs and VMs claimed by others included.
 func Compute(want Desired, have Observed, now time.Time) Plan {
 	p := Plan{Fleet: want.Fleet, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), MaxFailed: max(1, want.Rollout.MaxFailed), Surge: surge(want)}
@@ -37,7 +37,10 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 		p.Blocked, p.Same = f.sorted()
 	}
 	for len(p.Waves) <= 4*(len(want.VMs)+len(p.Extra)) {
-		wave := surging(want, model, f.next(), now)
+		wave := f.next()
+		if want.Rollout.Strategy == BlueGreen {
+			wave = surging(want, model, wave, now)
+		}
 		if len(wave.Rolls) == 0 {
 			break
 		}

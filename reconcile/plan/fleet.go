@@ -28,7 +28,9 @@ func (f *fleet) weigh() {
 	f.open, f.opening = f.want.Rollout.Window.open(f.now)
 	f.canary = f.canaries()
 	f.brake = f.braked()
-	f.free = room(f.want, *f.have, f.now)
+	if f.want.Rollout.Strategy == BlueGreen { // it looks at every VM for every VM
+		f.free = room(f.want, *f.have, f.now)
+	}
 }
 
 // look puts every VM in its bucket.
@@ -65,6 +67,9 @@ func (f *fleet) relook(wave Wave) {
 		if rolled[m.want.Name] {
 			f.members[i] = sortOne(f.want, *f.have, m.want, nil, f.now)
 		}
+	}
+	if slices.ContainsFunc(f.extras, func(m member) bool { return rolled[m.want.Name] }) {
+		f.extras = leaving(f.want, *f.have, f.now)
 	}
 	f.weigh()
 }

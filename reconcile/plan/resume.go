@@ -34,12 +34,22 @@ func Resume(want Desired, have Observed, now time.Time) Resumption {
 			out.Blocked = append(out.Blocked, *b)
 			continue
 		}
-		n := Of(v.Name)
-		out.Rolls = append(out.Rolls, Roll{VM: v.Name, Action: GoOn, Reason: why,
-			Steps: []Step{claim(want, n, v.Record, now), Unblock{n}}})
+		out.Rolls = append(out.Rolls, Roll{VM: v.Name, Action: GoOn, Reason: why, Steps: letGo(want, v, now)})
 	}
 	slices.SortFunc(out.Rolls, func(a, b Roll) int { return strings.Compare(a.VM, b.VM) })
 	return out
+}
+
+// letGo returns the steps that clear what holds a VM up. The start of a roll that takes too long is what allows a VM that
+// is being made to get its recorded disks, so that it begins anew instead; the claim is left to expire.
+func letGo(want Desired, v VM, now time.Time) []Step {
+	n := Of(v.Name)
+	c := claim(want, n, v.Record, now)
+	if overdue(want, v, now) && !v.Record.Paused && slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return attached(v, d) == nil }) {
+		c.Started = now
+		return []Step{c}
+	}
+	return []Step{c, Unblock{n}}
 }
 
 // holdsUp says why a VM stops its fleet or is not rolled any more, or "".

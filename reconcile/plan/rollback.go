@@ -127,12 +127,10 @@ func failure(want Desired, v VM) Blocked {
 	return b
 }
 
-// overdue tells whether a roll began so long ago that it counts as failed. A VM that has not been started for the first
-// time yet is left out: nothing of it can have failed, and a person who clears it would keep its disks from being
-// attached.
+// overdue tells whether a roll began so long ago that it counts as failed.
 func overdue(want Desired, v VM, now time.Time) bool {
 	p, started := want.Rollout.Progress, v.Record.Started
-	return p > 0 && !started.IsZero() && now.Sub(started) > p && v.Record.Failed == "" && !creating(v)
+	return p > 0 && !started.IsZero() && now.Sub(started) > p && v.Record.Failed == ""
 }
 
 func late(want Desired, v VM, now time.Time) Blocked {

@@ -36,13 +36,15 @@ func retiring(want Desired, o Observed, v *VM, twins map[string]*Blocked, now ti
 		func() *Blocked { return claimed(want, *v, now) },
 		func() *Blocked { return busy(*v) },
 		func() *Blocked { return twins[v.Name] },
+		func() *Blocked { return succeeded(want, o, *v) },
 		func() *Blocked { return diskTrouble(o, WantVM{}, *v) },
 		func() *Blocked { return broke(want, *v, now) })
 	if m.blocked != nil {
 		return m
 	}
 	m.kind, m.steps = surplus, departure(want, *v, now)
-	if !v.Record.Started.IsZero() {
+	m.mine = live(v.Record, now) && v.Record.Owner == want.Claimer
+	if !v.Record.Started.IsZero() && v.Power != On {
 		m.kind, m.reason = halfway, "it is not wanted any more; a roll stopped halfway"
 	}
 	return m
@@ -100,16 +102,17 @@ func (f *fleet) going() []string {
 
 // gone retires, when everything else is done.
 func (f *fleet) gone() []Roll {
-	if len(f.going()) > f.want.Rollout.ScaleIn {
-		return nil
-	}
 	var out []Roll
 	for _, m := range f.extras {
-		if m.kind == surplus && len(out) < parallel && f.waits(m) == nil {
+		if m.kind == surplus && len(out) < parallel && f.mayGo(m) {
 			out = append(out, m.roll())
 		}
 	}
 	return out
+}
+
+func (f *fleet) mayGo(m member) bool {
+	return len(f.going()) <= f.want.Rollout.ScaleIn && f.waits(m) == nil
 }
 
 // settled tells whether every wanted VM serves and none waits to be changed.

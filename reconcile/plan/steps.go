@@ -136,12 +136,14 @@ func claim(want Desired, n base, r Record, now time.Time) Claim {
 	return Claim{base: n, Owner: want.Claimer, Epoch: r.Epoch + 1, Started: started, TTL: want.TTL, Expires: now.Add(want.TTL)}
 }
 
-// swapped returns the record after the ISO swap. Previous is what ran before, so a repeated swap to the same image
-// keeps it. The gate has not passed on another image yet, and the newest engine will have used the disks.
+// swapped returns the record after the ISO swap. Previous is what ran before and passed its gate, so a repeated swap to
+// the same image keeps it, and so does the next one after an image that failed. The gate has not passed on another image yet, and the newest engine will have used the disks.
 func swapped(want Desired, r Record, iso string) Record {
 	r = r.clone()
 	if r.Image != want.Image.Digest {
-		r.Previous, r.PreviousISO, r.PreviousID, r.EngineWas = r.Image, iso, r.ImageID, r.Engine
+		if !r.Rolled.IsZero() || r.Previous == "" {
+			r.Previous, r.PreviousISO, r.PreviousID, r.EngineWas = r.Image, iso, r.ImageID, r.Engine
+		}
 		r.Rolled = time.Time{}
 	}
 	r.Image, r.ImageID, r.Token = want.Image.Digest, want.Image.ID, Token(want.Image.Digest, r.Epoch)

@@ -6,9 +6,10 @@ import "fmt"
 func (f *fleet) next() Wave {
 	stages := []func() []Roll{f.undone}
 	if !f.still {
-		stages = append(stages, f.halves, f.noted)
+		stages = append(stages, f.returned, f.halves, f.noted)
 		if f.brake == nil {
-			stages = append(stages, f.revived, f.created,
+			stages = append(stages, f.started,
+				func() []Roll { return f.created(true) }, func() []Roll { return f.created(false) }, f.revived,
 				func() []Roll { return f.rolled(false) }, func() []Roll { return f.rolled(true) }, f.gone)
 		}
 	}
@@ -39,9 +40,34 @@ func (f *fleet) undone() []Roll { return f.take(failed, parallel, every) }
 // noted writes down who does not serve, and who serves again.
 func (f *fleet) noted() []Roll { return f.take(unnoted, parallel, every) }
 
-// halves finishes what is halfway. A VM that is claimed but still serves needs room in the budget and an open window;
-// without them the claim is given back, because two runs that claimed at the same moment both see it taken. A VM whose
-// replacement exists cannot go back: it waits for room.
+// returned gives claims back under which nothing was done: of VMs that serve and for which there is no room in the
+// budget, because two runs that claimed at the same moment both see it taken, or no open window; and of VMs that are not
+// wanted any more and must not go yet.
+func (f *fleet) returned() []Roll {
+	budget := f.limit - f.unavailable()
+	var out []Roll
+	for _, m := range f.members {
+		if m.kind != halfway || !m.calm {
+			continue
+		}
+		if budget--; m.green == nil && (budget < 0 || !f.open) {
+			why := "too many others do not serve"
+			if !f.open {
+				why = "the window has closed"
+			}
+			out = append(out, givenBack(f.want, m, f.now, why))
+		}
+	}
+	for _, m := range f.extras {
+		if m.kind == surplus && !m.vm.Record.Started.IsZero() && (f.brake != nil || !f.mayGo(m)) {
+			out = append(out, givenBack(f.want, m, f.now, "it must not go yet"))
+		}
+	}
+	return out
+}
+
+// halves finishes what is halfway. A VM that serves needs room in the budget; only one whose replacement exists can be
+// left without, because it cannot be given back, and waits.
 func (f *fleet) halves() []Roll {
 	budget, most := f.limit-f.unavailable(), max(parallel, f.limit)
 	var out []Roll
@@ -49,32 +75,33 @@ func (f *fleet) halves() []Roll {
 		if m.kind != halfway || len(out) >= most {
 			continue
 		}
-		switch {
-		case !m.calm:
-			out = append(out, m.roll())
-		case budget > 0 && (f.open || m.green != nil):
-			budget--
-			out = append(out, m.roll())
-		case m.green == nil:
-			out = append(out, givenBack(f.want, m, f.now, f.open))
+		if m.calm {
+			if budget--; budget < 0 {
+				continue
+			}
 		}
-	}
-	if len(f.going()) > f.want.Rollout.ScaleIn {
-		return out
+		out = append(out, m.roll())
 	}
 	for _, m := range f.extras {
-		if m.kind == halfway && len(out) < most {
+		if m.kind == halfway && len(out) < most && len(f.going()) <= f.want.Rollout.ScaleIn {
 			out = append(out, m.roll())
 		}
 	}
 	return out
 }
 
-// revived starts, heals and rolls what does not serve. A VM that is on but does not serve might only be out of our
-// sight; when too many are, we are the likelier cause, and nothing that runs is shut down.
+// started starts and rolls what is off.
+func (f *fleet) started() []Roll {
+	return f.take(down, parallel, func(m member) bool { return m.vm.Power == Off })
+}
+
+// revived heals and rolls what is on and does not serve. It might only be out of our sight; when too many are, we are
+// the likelier cause, and nothing that runs is shut down.
 func (f *fleet) revived() []Roll {
-	budget := f.limit - f.unavailable()
-	return f.take(down, parallel, func(m member) bool { return m.vm.Power == Off || budget >= 0 })
+	if f.limit < f.unavailable() {
+		return nil
+	}
+	return f.take(down, parallel, every)
 }
 
 // rolled takes VMs that serve, within the budget: those on the wanted image that are not as wanted in other ways, or,
@@ -94,7 +121,7 @@ func (f *fleet) starved() *Blocked {
 	}
 	waiting, why := 0, ""
 	for _, m := range f.members {
-		if (m.kind == outdated || m.kind == down || m.kind == halfway) && f.waits(m) == nil {
+		if (m.kind == outdated || m.kind == down || m.kind == halfway || m.kind == missing) && f.waits(m) == nil {
 			waiting++
 		}
 		if !m.up && why == "" {
