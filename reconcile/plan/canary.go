@@ -45,5 +45,5 @@ func (f *fleet) canaries() canary {
 	case len(baked) < r.Canaries:
 		return canary{room: 1}
 	}
-	return canary{why: fmt.Sprintf("the new image bakes for %s on the first %d", r.Bake, r.Canaries), until: baked[r.Canaries-1]}
+	return canary{why: fmt.Sprintf("the new image bakes on %d VMs first, for %s", r.Canaries, r.Bake), until: baked[r.Canaries-1]}
 }

@@ -2,7 +2,9 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +14,9 @@ import (
 
 // TestGoldenLogs writes down whole rolls, to be reviewed like prose.
 func TestGoldenLogs(t *testing.T) {
-	for name, scenario := range scenarios() {
+	all := scenarios()
+	maps.Copy(all, policyScenarios())
+	for name, scenario := range all {
 		t.Run(name, func(t *testing.T) {
 			d, o, now := scenario()
 			p := Compute(d, o, now)
@@ -157,11 +161,18 @@ func logOf(d Desired, o Observed, p Plan) string {
 			}
 		}
 	}
+	for _, l := range p.Later {
+		fmt.Fprintf(&b, "later %s: %s", l.VM, l.Reason)
+		if !l.Until.IsZero() {
+			fmt.Fprintf(&b, ", until %s", l.Until.Format("2006-01-02 15:04 MST"))
+		}
+		fmt.Fprintln(&b)
+	}
 	if len(p.Same) > 0 {
 		fmt.Fprintf(&b, "same: %s\n", strings.Join(p.Same, " "))
 	}
-	if len(p.Extra) > 0 {
-		fmt.Fprintf(&b, "extra, not touched: %s\n", strings.Join(p.Extra, " "))
+	if kept := slices.DeleteFunc(slices.Clone(p.Extra), func(name string) bool { return planned(p, name) }); len(kept) > 0 {
+		fmt.Fprintf(&b, "extra, not touched: %s\n", strings.Join(kept, " "))
 	}
 	return b.String()
 }

@@ -121,7 +121,7 @@ func failure(want Desired, v VM) Blocked {
 	if _, why := returning(want, v); why != "" {
 		b.Reason += "; the image before is not put back: " + why
 	}
-	if v.Record.Spurned != "" {
+	if back, _ := returning(want, v); v.Record.Spurned != "" && !back {
 		b.Reason += fmt.Sprintf("; image %s was put back", short(v.Record.Image))
 	}
 	return b
