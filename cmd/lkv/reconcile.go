@@ -88,7 +88,7 @@ func (s system) converge(c *cli.Context, t target, j *runJournal, progress *ui.P
 		}
 	}
 	opt := reconcile.Options{
-		Desired: t.desired, Observer: t.fleet, Executor: t.fleet, Clock: clock{s.Now}, Events: show,
+		Desired: t.desired, Observer: t.fleet, Executor: t.fleet, Drainer: t.drain, Clock: clock{s.Now}, Events: show,
 		MaxSteps: c.Int("max-steps"), MaxDuration: c.Duration("max-duration"),
 	}
 	if t.checks.Any() {

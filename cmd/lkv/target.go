@@ -25,6 +25,7 @@ type target struct {
 	desired plan.Desired
 	fleet   *vsphere.Fleet
 	checks  reconcile.Checks
+	drain   reconcile.Drainer // nil: VMs are not drained
 	blocked []plan.Blocked // why there is nothing to compare with; then the rest is empty
 }
 
@@ -74,6 +75,7 @@ func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 	return target{
 		desired: want, fleet: client.Fleet(vsphere.FleetConfig{Now: x.s.Now}),
 		checks: reconcile.ChecksOf(f, x.spec.Dir, env, 5*time.Second),
+		drain:  reconcile.DrainOf(f, facts.Digest, x.spec.Dir, env, clock{x.s.Now}),
 	}, nil
 }
 
