@@ -137,7 +137,7 @@ func (c *checker) step(s Step) error {
 func (c *checker) change(v VM, s Step) error {
 	switch s := s.(type) {
 	case Shutdown:
-		return nil
+		return c.shutdown(v)
 	case Release, Drain, Restore:
 		return drained(v, s)
 	case GrowDisk:

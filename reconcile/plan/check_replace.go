@@ -208,6 +208,15 @@ func (c *checker) alone(v VM) error {
 	return nil
 }
 
+// shutdown keeps a VM that serves until a successor with disks of its own does (A1).
+func (c *checker) shutdown(v VM) error {
+	g := c.successor(v)
+	if g != nil && serves(v) && !serves(*g) && g.Record.Generation != v.Record.Generation {
+		return fmt.Errorf("its successor %s does not serve yet (A1)", g.Name)
+	}
+	return nil
+}
+
 // detach allows the first half of a move, and the emptying of a retired VM that is to be removed.
 func (c *checker) detach(v VM, s DetachDisk) error {
 	if err := needsOff(v); err != nil {
