@@ -77,6 +77,7 @@ var crashes = []struct {
 func TestCrashAtEveryCall(t *testing.T) {
 	for _, c := range crashes {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			r := newRig(t, lab.Config{Driver: lab.Paper{BootDelay: time.Millisecond}})
 			v1, v2 := r.signed("iso v1", ownKey), r.signed("iso v2", ownKey)
 			n := 0
