@@ -40,7 +40,7 @@ func (c *Client) libraries() *libraryAPI {
 		r := rest.NewClient(c.vim)
 		a := &libraryAPI{Manager: library.NewManager(r), user: url.UserPassword(c.session.user, c.session.password)}
 		a.gate = newLibraryGate(c.files, c.trace)
-		r.Client.Transport = &libraryTransport{a}
+		r.Transport = &libraryTransport{a}
 		c.rest.api = a
 	}
 	return c.rest.api
