@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -120,8 +121,22 @@ func (s system) webhook(r specs.Reconcile, log *slog.Logger) (*daemon.Webhook, e
 	})
 }
 
-// again reconciles every fleet once more, or only looks at them while the spec says suspend.
+// again is one look of the daemon. One that could not be made has a closing line in JSON, too; people find it in the log.
 func (s system) again(c *cli.Context) ([]reconcile.Result, error) {
+	results, err := s.lookAgain(c)
+	if err == nil || c.Context.Err() != nil || !given(c, "json") {
+		return results, err
+	}
+	r := reconcile.Result{Outcome: reconcile.Broken, Why: err.Error(), Blocked: []plan.Blocked{}, Failures: []reconcile.Failure{}, Same: []string{}, Extra: []string{}}
+	var b plan.Blocked
+	if errors.As(err, &b) {
+		r.Outcome, r.Blocked = reconcile.Refused, append(r.Blocked, b)
+	}
+	return results, errors.Join(err, s.printResult(c, r))
+}
+
+// lookAgain reconciles every fleet once more, or only looks at them while the spec says suspend.
+func (s system) lookAgain(c *cli.Context) ([]reconcile.Result, error) {
 	spec, err := s.spec(c)
 	if err != nil {
 		return nil, err

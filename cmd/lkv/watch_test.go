@@ -193,6 +193,9 @@ func TestWatch(t *testing.T) {
 
 	m.write("lkv.hcl", good+"nonsense {")
 	w.hangup()
+	if r := w.next(reconcile.Broken); !strings.Contains(r.Why, "lkv.hcl") {
+		t.Errorf("%+v", r)
+	}
 	w.get("/readyz", 503, "lkv.hcl")
 	w.get("/healthz", 200)
 	m.write("lkv.hcl", good)

@@ -242,7 +242,10 @@ func TestNowIsNow(t *testing.T) {
 // The look under way is finished, and nothing is concluded from it.
 func TestEndFinishesTheLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, func(r *rig) { r.took = time.Hour })
+		r := start(t, func(r *rig) {
+			r.took, r.errs = time.Hour, []error{errSignal} // as reconcile.Run returns it
+			r.Monitor = NewMonitor("1", wall{}, func(e Event) { t.Errorf("told: %+v", e) })
+		})
 		r.cancel(errSignal)
 		synctest.Wait()
 		if len(r.ended) != 0 {
