@@ -17,7 +17,7 @@ import (
 
 // admin is somebody else who works on the same vCenter.
 type admin struct {
-	*testing.T
+	testing.TB
 	c  *govmomi.Client
 	f  *find.Finder
 	dc *object.Datacenter
@@ -43,7 +43,7 @@ func (r *rig) admin(dc string) *admin {
 		r.Fatal(err)
 	}
 	r.Cleanup(func() { _ = c.Logout(context.Background()) }) // tests may have ended the session
-	a := &admin{T: r.T, c: c, f: find.NewFinder(vc)}
+	a := &admin{TB: r.TB, c: c, f: find.NewFinder(vc)}
 	if a.dc, err = a.f.Datacenter(r.Context(), dc); err != nil {
 		r.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func newShelf(t *testing.T) *shelf {
 	if err := api.Login(ctx, back.URL.User); err != nil {
 		t.Fatal(err)
 	}
-	s := &shelf{rig: rig{T: t}, admin: library.NewManager(api), vim: vim}
+	s := &shelf{rig: rig{TB: t}, admin: library.NewManager(api), vim: vim}
 	plain := &url.URL{Scheme: back.URL.Scheme, Host: back.URL.Host}
 	s.strict = &strict{next: httputil.NewSingleHostReverseProxy(plain), admin: s.admin, sessions: map[string]*updating{}, gone: map[string]bool{}, dead: map[string]bool{}}
 	s.front = httptest.NewTLSServer(s.strict)

@@ -29,7 +29,7 @@ var (
 
 // rig is a paper lab with a client and a fleet of two VMs.
 type rig struct {
-	*testing.T
+	testing.TB
 	lab   *lab.Lab
 	c     *vsphere.Client
 	fleet *vsphere.Fleet
@@ -38,7 +38,7 @@ type rig struct {
 	calls []string // mutating ones
 }
 
-func newRig(t *testing.T, cfg lab.Config) *rig {
+func newRig(t testing.TB, cfg lab.Config) *rig {
 	t.Helper()
 	cfg.Dir = t.TempDir()
 	if cfg.Driver == nil {
@@ -53,7 +53,7 @@ func newRig(t *testing.T, cfg lab.Config) *rig {
 			t.Errorf("close lab: %v", err)
 		}
 	})
-	r := &rig{T: t, lab: l}
+	r := &rig{TB: t, lab: l}
 	r.c = r.connect()
 	r.fleet = r.c.Fleet(vsphere.FleetConfig{OwnerID: "test", Now: time.Now})
 	return r
