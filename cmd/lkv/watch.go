@@ -124,7 +124,7 @@ func (s system) webhook(r specs.Reconcile, log *slog.Logger) (*daemon.Webhook, e
 // again is one look of the daemon. One that could not be made has a closing line in JSON, too; people find it in the log.
 func (s system) again(c *cli.Context) ([]reconcile.Result, error) {
 	results, err := s.lookAgain(c)
-	if err == nil || c.Context.Err() != nil || !given(c, "json") {
+	if err == nil || c.Err() != nil || !given(c, "json") {
 		return results, err
 	}
 	r := reconcile.Result{Outcome: reconcile.Broken, Why: err.Error(), Blocked: []plan.Blocked{}, Failures: []reconcile.Failure{}, Same: []string{}, Extra: []string{}}
