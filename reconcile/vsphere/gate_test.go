@@ -169,6 +169,7 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 		ticketFor("httpPut", "https://h/folder/lkv/w/a%20b.iso"+ending+"?dsName=ds"),
 		move(unfinished, "[ds] lkv/w/a.iso", false),
 		move(unfinished, "[ds] lkv/w/channels/latest.json", true),
+		move(unfinished, "[ds] lkv/w/a.manifest.json.sig", true),
 		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", DeviceChange: change("add", "", disk)}),
 		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", DeviceChange: change("edit", "", cdrom(1, 2, 0, "[ds] a.iso"))}),
 		reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", ExtraConfig: options(keyOption+"12", keyFile(strings.Repeat("0", 64)))}),
