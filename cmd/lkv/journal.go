@@ -85,6 +85,9 @@ func (j *runJournal) begin(t target) error {
 	}
 	about := journal.Fleet{Name: t.desired.Fleet, Claimer: t.desired.Claimer, Desired: fmt.Sprintf("%x", sha256.Sum256(raw)),
 		VMs: names(t.desired.VMs), MaxUnavailable: t.desired.Rollout.MaxUnavailable}
+	if t.desired.Rollout.Strategy == plan.BlueGreen {
+		about.Surge = max(1, t.desired.Rollout.Surge)
+	}
 	return journalError(t.fleet.Journal(j.w, about))
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -55,7 +56,7 @@ func (v *verifier) checkFiles(c *call) {
 	switch c.Method {
 	case "CopyDatastoreFile_Task":
 		touched = c.Paths[min(1, len(c.Paths)):]
-	case "MoveDatastoreFile_Task", "DeleteDatastoreFile_Task", "PUT":
+	case "MoveDatastoreFile_Task", "DeleteDatastoreFile_Task", http.MethodPut:
 	default:
 		return
 	}

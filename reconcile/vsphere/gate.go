@@ -52,10 +52,10 @@ func newGate(next soap.RoundTripper, trace func(method string, mutating bool)) *
 // RoundTrip implements soap.RoundTripper.
 func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	name := method(req)
-	k := calls[name]
-	if k == unknown {
-		return &ForbiddenError{name, "it is not among the calls lkv makes"}
+	if err := admitted(name); err != nil {
+		return err
 	}
+	k := calls[name]
 	if why := g.refuse(req); why != "" {
 		return &ForbiddenError{name, why}
 	}
@@ -69,6 +69,14 @@ func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 		return g.write(ctx, req, res)
 	}
 	return g.next.RoundTrip(ctx, req, res)
+}
+
+// admitted refuses a method that lkv has no use for.
+func admitted(name string) error {
+	if calls[name] == unknown {
+		return &ForbiddenError{name, "it is not among the calls lkv makes"}
+	}
+	return nil
 }
 
 // read sends a call that changes nothing, and learns from the answer what VMs are now and which tasks have ended.
@@ -149,7 +157,7 @@ func refuseMove(r *types.MoveDatastoreFile_Task) string {
 	if !temporary(r.SourceName) || temporary(r.DestinationName) {
 		return fmt.Sprintf("%s is no finished upload of lkv", r.SourceName)
 	}
-	if ext := path.Ext(r.DestinationName); r.Force != nil && *r.Force && ext != ".json" && ext != ".sig" {
+	if r.Force != nil && *r.Force && path.Ext(r.DestinationName) != ".json" {
 		return fmt.Sprintf("it would overwrite %s", r.DestinationName)
 	}
 	return ""

@@ -112,7 +112,7 @@ func (r *recorder) describe(req soap.HasFault) journal.Intent {
 	in := journal.Intent{Method: method(req), Target: r.target(req)}
 	switch b := req.(type) {
 	case *methods.ReconfigVM_TaskBody:
-		in.ChangeVersion = b.Req.Spec.ChangeVersion
+		in.ChangeVersion, in.Name = b.Req.Spec.ChangeVersion, b.Req.Spec.Name
 		describeSpec(&in, &b.Req.Spec)
 	case *methods.CreateVM_TaskBody:
 		in.Name = b.Req.Config.Name
