@@ -157,7 +157,7 @@ func refuseMove(r *types.MoveDatastoreFile_Task) string {
 	if !temporary(r.SourceName) || temporary(r.DestinationName) {
 		return fmt.Sprintf("%s is no finished upload of lkv", r.SourceName)
 	}
-	if r.Force != nil && *r.Force && path.Ext(r.DestinationName) != ".json" {
+	if ext := path.Ext(r.DestinationName); r.Force != nil && *r.Force && ext != ".json" && ext != ".sig" {
 		return fmt.Sprintf("it would overwrite %s", r.DestinationName)
 	}
 	return ""
