@@ -181,7 +181,7 @@ func TestGateLetsThroughWhatLkvDoes(t *testing.T) {
 			t.Errorf("%T: %v", req, err)
 		}
 	}
-	if len(w.sent) != 12 {
+	if len(w.sent) != 13 {
 		t.Errorf("sent %v", w.sent)
 	}
 	if err := g.RoundTrip(t.Context(), create, nil); err == nil {
