@@ -98,7 +98,7 @@ func grow(v VM, s GrowDisk) error {
 // backwards checks that engines do not go back (R04), and that a roll back puts in what ran before, once.
 func (c *checker) backwards(v VM, s InsertISO) error {
 	r, n := v.Record, s.Record
-	if older(n.Engine, r.Engine) {
+	if numbers(r.Engine) != nil && (numbers(n.Engine) == nil || older(n.Engine, r.Engine)) {
 		return fmt.Errorf("the record would forget that Docker Engine %s has used the disks (R04)", r.Engine)
 	}
 	if c.roll.Action != Rollback {
