@@ -25,11 +25,13 @@ func TestBrake(t *testing.T) {
 		world func(d *Desired, o *Observed)
 		brake string // part of the reason; "" is none
 	}{
-		"nothing is wrong":        {5, []string{"docker"}, func(*Desired, *Observed) {}, ""},
-		"one of five is silent":   {5, []string{"docker"}, func(_ *Desired, o *Observed) { silent(o, 1) }, ""},
-		"two of five are silent":  {5, []string{"docker"}, func(_ *Desired, o *Observed) { silent(o, 1, 2) }, "2 of 5 do not serve"},
-		"two of six are silent":   {6, []string{"docker"}, func(_ *Desired, o *Observed) { silent(o, 1, 2) }, ""},
-		"three of six are off":    {6, []string{"docker"}, func(_ *Desired, o *Observed) { o.VMs[0], o.VMs[1], o.VMs[2] = off(o.VMs[0]), off(o.VMs[1]), off(o.VMs[2]) }, "3 of 6 do not serve"},
+		"nothing is wrong":       {5, []string{"docker"}, func(*Desired, *Observed) {}, ""},
+		"one of five is silent":  {5, []string{"docker"}, func(_ *Desired, o *Observed) { silent(o, 1) }, ""},
+		"two of five are silent": {5, []string{"docker"}, func(_ *Desired, o *Observed) { silent(o, 1, 2) }, "2 of 5 do not serve"},
+		"two of six are silent":  {6, []string{"docker"}, func(_ *Desired, o *Observed) { silent(o, 1, 2) }, ""},
+		"three of six are off": {6, []string{"docker"}, func(_ *Desired, o *Observed) {
+			o.VMs[0], o.VMs[1], o.VMs[2] = off(o.VMs[0]), off(o.VMs[1]), off(o.VMs[2])
+		}, "3 of 6 do not serve"},
 		"max_unavailable is more": {5, nil, func(d *Desired, o *Observed) { d.Rollout.MaxUnavailable = 3; silent(o, 0, 1, 2) }, ""},
 		"a person has looked":     {5, nil, func(d *Desired, o *Observed) { d.Rollout.NoBrake = true; silent(o, 0, 1, 2) }, ""},
 		"two of five vanished":    {5, []string{"docker"}, func(_ *Desired, o *Observed) { gone(o, "wrk-01", "wrk-02") }, ""},

@@ -208,7 +208,7 @@ func (c *checker) createDisk(s CreateDisk) error {
 				return fmt.Errorf("VM %s has this disk (D7)", v.Name)
 			}
 		}
-		for _, d := range v.Record.Disks {
+		for _, d := range slices.Concat(v.Record.Disks, v.Record.Takes) {
 			if inDatastore(d.Path) == inDatastore(s.Path) {
 				return fmt.Errorf("VM %s has this disk in its record (D7)", v.Name)
 			}
@@ -249,7 +249,7 @@ func (c *checker) userOf(f DiskFile) string {
 	}
 	for _, v := range c.now.VMs {
 		if slices.ContainsFunc(v.Disks, func(d Disk) bool { return has(d.Path, d.UUID) }) ||
-			slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return has(d.Path, d.UUID) }) {
+			slices.ContainsFunc(slices.Concat(v.Record.Disks, v.Record.Takes), func(d DiskRecord) bool { return has(d.Path, d.UUID) }) {
 			return v.Name
 		}
 	}

@@ -99,6 +99,9 @@ func sabotages() []sabotage {
 		{"disk that a VM has recorded", func(p *Plan, o *Observed) {
 			o.VMs = append(o.VMs, VM{Name: "x", Record: Record{Disks: []DiskRecord{{Path: "[ssd-3] lkv-disks/workers/wrk-01-docker.vmdk"}}}})
 		}, "D7"},
+		{"disk that a VM is to take over", func(p *Plan, o *Observed) {
+			o.VMs = append(o.VMs, VM{Name: "x", Record: Record{Takes: []DiskRecord{{Path: "[ssd-3] lkv-disks/workers/wrk-01-docker.vmdk"}}}})
+		}, "D7"},
 		{"a failure is planned", edit(func(s Step) Step {
 			if _, ok := s.(PowerOn); ok {
 				return Fail{Of("wrk-01"), "x"}
@@ -220,6 +223,7 @@ func TestCheckCreationOnAnothersDisk(t *testing.T) {
 	}{
 		"nobody":      {VM{Name: "x"}, ""},
 		"recorded":    {VM{Name: "x", Record: Record{Disks: []DiskRecord{{Path: "[ssd-1] lkv-disks/workers/wrk-01-docker.vmdk"}}}}, "VM x has disk"},
+		"taken over":  {VM{Name: "x", Record: Record{Takes: []DiskRecord{{UUID: "6000c29abc"}}}}, "VM x has disk"},
 		"its UUID":    {VM{Name: "x", Record: Record{Disks: []DiskRecord{{UUID: "6000c29abc"}}}}, "VM x has disk"},
 		"attached":    {VM{Name: "x", Disks: []Disk{{Path: "[ssd-1] lkv-disks/workers/wrk-01-docker.vmdk"}}}, "VM x has disk"},
 		"moved since": {VM{Name: "x", Disks: []Disk{{UUID: "6000c29abc", Path: "[ds] x/x.vmdk"}}}, "VM x has disk"},

@@ -200,7 +200,7 @@ func userOf(o Observed, path string) string {
 	path = inDatastore(path)
 	for _, v := range o.VMs {
 		if slices.ContainsFunc(v.Disks, func(x Disk) bool { return inDatastore(x.Path) == path }) ||
-			slices.ContainsFunc(v.Record.Disks, func(x DiskRecord) bool { return inDatastore(x.Path) == path }) {
+			recordHas(v.Record, func(x DiskRecord) bool { return inDatastore(x.Path) == path }) {
 			return v.Name
 		}
 	}
@@ -213,11 +213,16 @@ func holderOf(o Observed, uuid string) string {
 	key := SerialOf(uuid)
 	for _, v := range o.VMs {
 		if key != "" && (slices.ContainsFunc(v.Disks, func(x Disk) bool { return SerialOf(x.UUID) == key }) ||
-			slices.ContainsFunc(v.Record.Disks, func(x DiskRecord) bool { return SerialOf(x.UUID) == key })) {
+			recordHas(v.Record, func(x DiskRecord) bool { return SerialOf(x.UUID) == key })) {
 			return v.Name
 		}
 	}
 	return ""
+}
+
+// recordHas tells whether a record names such a disk, as the VM's or as one it is to take over.
+func recordHas(r Record, such func(DiskRecord) bool) bool {
+	return slices.ContainsFunc(r.Disks, such) || slices.ContainsFunc(r.Takes, such)
 }
 
 // inDatastore returns a datastore path without its datastore.
