@@ -195,12 +195,6 @@ func (p pair) succeed() []Step {
 	return append(steps, Release{base: Of(p.w.Name), At: p.now})
 }
 
-// greenFor returns the VM that is to take the place of the wanted VM, or nil.
-func greenFor(want Desired, o Observed, w WantVM) *VM {
-	_, green := places(want, o, w)
-	return green
-}
-
 // room tells how many replacements may begin besides those under way: as many as surge allows (A2), with those counted
 // that other runs have claimed. That it must also be no more than A1 leaves holds for both variants: blank disks take
 // nothing away, but nothing is begun while too many VMs do not serve.

@@ -1,17 +1,6 @@
 package plan
 
-import (
-	"fmt"
-	"slices"
-)
-
-// nodeName is the host name of a VM with that generation of data disks.
-func nodeName(name string, generation int) string {
-	if generation == 0 {
-		return name
-	}
-	return fmt.Sprintf("%s-g%d", name, generation)
-}
+import "slices"
 
 // generation returns the next generation of which no disk was ever used: no VM has one, attached or in its record, and
 // none was made and is gone. A file that nobody has is one that a run made before it died.

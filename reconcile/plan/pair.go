@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -32,7 +33,7 @@ func (p pair) greenWant(generation int) WantVM {
 		w.ExtraConfig = map[string]string{}
 	}
 	if p.fresh() {
-		w.ExtraConfig[hostnameKey] = nodeName(p.w.Name, generation)
+		w.ExtraConfig[hostnameKey] = fmt.Sprintf("%s-g%d", p.w.Name, generation)
 	} else if w.ExtraConfig[hostnameKey] == "" {
 		w.ExtraConfig[hostnameKey] = p.w.Name
 	}
@@ -49,9 +50,7 @@ func (p pair) complete() *VM {
 	v.Record, v.Disks = v.Record.clone(), slices.Clone(v.Disks)
 	for _, t := range v.Record.Takes {
 		d := Disk{UUID: t.UUID, Path: t.Path, Mode: DiskMode}
-		if a := attached(*p.blue, t); a != nil {
-			d.Bytes = a.Bytes
-		} else if f := p.have.file(t.Path); f != nil {
+		if f := p.have.file(t.Path); f != nil { // it is there, or the hand-over is refused
 			d.Bytes = f.Bytes
 		}
 		v.Disks = append(v.Disks, d)

@@ -19,6 +19,8 @@ func returning(want Desired, v VM) (back bool, why string) {
 		return r.Owner != "" && r.Spurned != r.Image, "" // whoever gave up freed the claim
 	case want.Rollout.OnFailure != backOnFailure || r.Image != want.Image.Digest || !r.Rolled.IsZero():
 		return false, ""
+	case r.Replaces != "":
+		return false, "lkv does not undo a replacement; the VM it replaces is kept: push a repaired image and resume, and it goes on with that one"
 	case r.Previous == "" || r.PreviousISO == "" || r.PreviousID == "":
 		return false, "no image ran on it before"
 	case !sameEngine(want.Image.Engine, r.EngineWas) || older(r.EngineWas, r.Engine):
