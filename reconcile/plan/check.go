@@ -15,7 +15,7 @@ func Check(p Plan, o Observed) error {
 			return err
 		}
 	}
-	c := checker{plan: p, now: o.Clone()}
+	c := checker{plan: p, now: o.Clone(), owner: p.Claimer}
 	for i, w := range p.Waves {
 		if err := c.wave(w); err != nil {
 			return fmt.Errorf("check wave %d: %w", i+1, err)

@@ -110,7 +110,7 @@ func (c *checker) backwards(v VM, s InsertISO) error {
 	case r.Spurned != "" || n.Spurned != r.Image:
 		return fmt.Errorf("a roll back that would be rolled back again (A7)")
 	case r.Engine != r.EngineWas && older(r.EngineWas, r.Engine):
-		return fmt.Errorf("Docker Engine %s has used the disks, and the image before had %s (R04)", r.Engine, r.EngineWas)
+		return fmt.Errorf("engine %s has used the disks, and the image before had %s (R04)", r.Engine, r.EngineWas)
 	}
 	return nil
 }

@@ -265,7 +265,8 @@ func TestAfterIsTotalAndPure(t *testing.T) {
 		d := genWish(t)
 		o, _ := genHalfway(t, d, genWorld(t, d))
 		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{base: Of("nobody")}, Unblock{Of("wrk-01")},
-			InstallKey{Of("wrk-01"), certificate}, EnableSecureBoot{Of("wrk-01")})
+			InstallKey{Of("wrk-01"), certificate}, EnableSecureBoot{Of("wrk-01")}, Drain{base: Of("wrk-01")}, Restore{Of("wrk-01")}, Mark{Of("wrk-01"), t0},
+			GrowDisk{Of("wrk-01"), DiskRecord{UUID: uuidOf(1, 0)}, 1 << 40}, Retire{base: Of("wrk-01"), To: "wrk-01-retired-20260301-1200", At: t0})
 		s := rapid.SampledFrom(all).Draw(t, "step")
 		before := o.Clone()
 		once := o.After(s)

@@ -190,9 +190,8 @@ func present(want Desired, o Observed, m member, now time.Time) member {
 		b := late(want, v, now)
 		m.up, m.blocked, m.reason = false, &b, b.Reason
 		return m
-	case v.Record.Spurned == want.Image.Digest && v.Record.Image != want.Image.Digest:
-		m.blocked = &Blocked{VM: v.Name, Code: R12, Reason: fmt.Sprintf("image %s failed on it and was rolled back", short(v.Record.Spurned)),
-			Clear: "push a repaired image, or let this one be tried again: lkv resume --fleet " + want.Fleet}
+	case spurns(want, v):
+		m.blocked = spurned(want, v)
 		return m
 	case !inProgress && m.up && !v.Record.Ill.IsZero() && targeted(want, v.Name):
 		return noting(m, time.Time{})
@@ -202,6 +201,12 @@ func present(want Desired, o Observed, m member, now time.Time) member {
 		m.kind = same
 		return m
 	}
+	return needing(want, o, m, diff, old, now)
+}
+
+// needing plans a VM to which something is to be done.
+func needing(want Desired, o Observed, m member, diff []string, old string, now time.Time) member {
+	v := *m.vm
 	m.steps = rest(want, m.want, v, now, o.Files...)
 	if slices.ContainsFunc(m.steps, isBoot) {
 		if m.blocked = compatible(want, m.want, &v); m.blocked != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // spoiled is one rule of a plan under a policy, broken once.
@@ -142,4 +144,27 @@ func TestCheckCatchesPolicies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCheckNeedsEveryGuardOfPolicies drops any one step of a roll under any policy: the plan must be refused, or the
+// step be one without which nothing is less safe.
+func TestCheckNeedsEveryGuardOfPolicies(t *testing.T) {
+	harmless := map[string]bool{"awaittask": true, "awaitready": true, "resize": true, "insertiso": true, "poweron": true, "enablesecureboot": true,
+		"growdisk": true, "drain": true}
+	rapid.Check(t, func(t *rapid.T) {
+		d := genPolicies(t)
+		o := genTroubles(t, d)
+		p := Compute(d, o, t0)
+		if len(p.Waves) == 0 {
+			return
+		}
+		w := p.Waves[rapid.IntRange(0, len(p.Waves)-1).Draw(t, "wave")]
+		r := &w.Rolls[rapid.IntRange(0, len(w.Rolls)-1).Draw(t, "roll")]
+		i := rapid.IntRange(0, len(r.Steps)-1).Draw(t, "dropped")
+		s := r.Steps[i]
+		r.Steps = slices.Delete(slices.Clone(r.Steps), i, i+1)
+		if err := Check(p, o); err == nil && !harmless[nameOf(s)] {
+			t.Fatalf("without %s of %s %s the plan passes", s, r.Action, r.VM)
+		}
+	})
 }

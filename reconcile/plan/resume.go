@@ -45,7 +45,7 @@ func Resume(want Desired, have Observed, now time.Time) Resumption {
 func letGo(want Desired, v VM, now time.Time) []Step {
 	n := Of(v.Name)
 	c := claim(want, n, v.Record, now)
-	if overdue(want, v, now) && !v.Record.Paused && slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return attached(v, d) == nil }) {
+	if overdue(want, v, now) && !v.Record.Paused && v.Record.Spurned == "" && slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return attached(v, d) == nil }) {
 		c.Started = now
 		return []Step{c}
 	}

@@ -20,13 +20,16 @@ func TestResumeOnlyTouchesRecords(t *testing.T) {
 			r := &o.VMs[i].Record
 			r.Failed = rapid.SampledFrom([]string{"", "", "not ready"}).Draw(t, "failed")
 			r.Paused = rapid.Bool().Draw(t, "paused")
+			r.Spurned = rapid.SampledFrom([]string{"", "", newDigest}).Draw(t, "spurned")
+			r.Due = rapid.Bool().Draw(t, "due")
 		}
+		d.Rollout.Progress = rapid.SampledFrom([]time.Duration{0, 30 * time.Minute}).Draw(t, "progress")
 		now := t0.Add(rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "later"))
 		res := Resume(d, o, now)
 		after, touched := o.Clone(), map[string]bool{}
 		for _, r := range res.Rolls {
 			v := o.find(r.VM)
-			if v.Fleet != d.Fleet || standsStill(v.Record) == "" || live(v.Record, now) && v.Record.Owner != d.Claimer {
+			if v.Fleet != d.Fleet || holdsUp(d, *v, now) == "" || live(v.Record, now) && v.Record.Owner != d.Claimer {
 				t.Fatalf("%s must be left alone: %+v", r.VM, v)
 			}
 			touched[r.VM] = true
@@ -39,6 +42,11 @@ func TestResumeOnlyTouchesRecords(t *testing.T) {
 				after = after.After(s)
 			}
 		}
+		for _, v := range after.VMs {
+			if v.Fleet == d.Fleet && holdsUp(d, v, now) != "" && len(res.Blocked) == 0 {
+				t.Fatalf("%s is still held up: %+v", v.Name, v.Record)
+			}
+		}
 		still := append(stopped(d, after), failures(d, after, now)...)
 		if len(d.VMs) > 0 && (len(still) == 0) != (len(res.Blocked) == 0) {
 			t.Fatalf("it stands still with %v, refused was %v", still, res.Blocked)
@@ -46,10 +54,18 @@ func TestResumeOnlyTouchesRecords(t *testing.T) {
 		for i := range after.VMs {
 			if touched[after.VMs[i].Name] {
 				r, was := &after.VMs[i].Record, o.VMs[i].Record
-				if r.Owner != "" || r.Failed != "" || r.Paused || !r.Started.IsZero() || r.Epoch <= was.Epoch {
+				if !r.Started.IsZero() { // it goes on being made, from now on
+					if r.Started != now || len(after.VMs[i].Disks) == len(r.Disks) || r.Epoch <= was.Epoch {
+						t.Fatalf("%s after the resume: %+v", after.VMs[i].Name, *r)
+					}
+					r.Owner, r.Expires, r.Started, r.Epoch = was.Owner, was.Expires, was.Started, was.Epoch
+					continue
+				}
+				if r.Owner != "" || r.Failed != "" || r.Spurned != "" || r.Paused || !r.Started.IsZero() || r.Epoch <= was.Epoch {
 					t.Fatalf("%s after the resume: %+v", after.VMs[i].Name, *r)
 				}
 				r.Owner, r.Expires, r.Failed, r.Paused, r.Started, r.Epoch = was.Owner, was.Expires, was.Failed, was.Paused, was.Started, was.Epoch
+				r.Spurned, r.Due = was.Spurned, was.Due
 			}
 		}
 		if diff := cmp.Diff(o, after); diff != "" {

@@ -54,19 +54,21 @@ func undoing(want Desired, m member, now time.Time) member {
 	return m
 }
 
+// spurns tells whether the wanted image was rolled back on a VM and no person has let it be tried again.
+func spurns(want Desired, v VM) bool {
+	return v.Record.Spurned == want.Image.Digest && v.Record.Image != want.Image.Digest
+}
+
+func spurned(want Desired, v VM) *Blocked {
+	return &Blocked{VM: v.Name, Code: R12, Reason: fmt.Sprintf("image %s failed on it and was rolled back", short(v.Record.Spurned)),
+		Clear: "push a repaired image, or let this one be tried again: lkv resume --fleet " + want.Fleet}
+}
+
 // back returns what is left of a roll back. It does not drain: the VM's gate has not passed, so that it has no work yet.
 // The release keeps the failure, so that the fleet stands still until a person has looked.
 func back(want Desired, w WantVM, v VM, now time.Time) []Step {
 	n, r := Of(v.Name), v.Record.clone()
-	var steps []Step
-	if v.Task != "" {
-		steps = append(steps, AwaitTask{base: n, Task: v.Task})
-	}
-	if !live(r, now) || r.Owner != want.Claimer {
-		c := claim(want, n, r, now)
-		r.Owner, r.Epoch, r.Started, r.Expires = c.Owner, c.Epoch, c.Started, c.Expires
-		steps = append(steps, c)
-	}
+	steps := heads(want, v, &r, false, now)
 	swap := r.Spurned == ""
 	if swap {
 		if v.Power == On {

@@ -67,24 +67,15 @@ func broke(want Desired, v VM, now time.Time) *Blocked {
 // departure returns what is left to do until a VM is retired. One that was being made gets its disks first, so that they
 // go with it.
 func departure(want Desired, v VM, now time.Time) []Step {
-	n, r := Of(v.Name), v.Record
-	var steps []Step
-	if v.Task != "" {
-		steps = append(steps, AwaitTask{base: n, Task: v.Task})
-	}
-	if !live(r, now) || r.Owner != want.Claimer {
-		steps = append(steps, claim(want, n, r, now))
-	}
+	n, r := Of(v.Name), v.Record.clone()
+	steps := heads(want, v, &r, false, now)
 	for _, d := range v.Record.Disks {
 		if attached(v, d) == nil {
 			steps = append(steps, AttachDisk{base: n, Disk: d})
 		}
 	}
 	if v.Power == On {
-		if want.Rollout.Drain && !r.Drained {
-			steps = append(steps, Drain{base: n, Next: "keep", Try: v.Guest.State != running})
-		}
-		steps = append(steps, Shutdown{base: n, Grace: want.Rollout.Grace})
+		steps = append(steps, stopping(want, v, &r, v.Guest.State != running)...)
 	}
 	return append(steps, Retire{base: n, To: RetiredName(v.Name, now), At: now, Why: "fleet " + want.Fleet + " does not want it any more"})
 }

@@ -42,16 +42,7 @@ func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Block
 // not attached yet.
 func rest(want Desired, w WantVM, v VM, now time.Time, files ...DiskFile) []Step {
 	n, r := Of(v.Name), v.Record.clone()
-	var steps []Step
-	if v.Task != "" {
-		steps = append(steps, AwaitTask{base: n, Task: v.Task})
-	}
-	if !live(r, now) || r.Owner != want.Claimer {
-		c := claim(want, n, r, now)
-		c.Due = r.Due || afresh(want, w, v, now)
-		r.Owner, r.Epoch, r.Started, r.Expires, r.Due = c.Owner, c.Epoch, c.Started, c.Expires, c.Due
-		steps = append(steps, c)
-	}
+	steps := heads(want, v, &r, afresh(want, w, v, now), now)
 	steps = append(steps, furnishing(want, w, v)...)
 	iso := want.Image.Paths[w.Place.Store]
 	if iso == "" {
@@ -61,11 +52,7 @@ func rest(want Desired, w WantVM, v VM, now time.Time, files ...DiskFile) []Step
 	// A VM that is only changed or booted gets a new token too, or its gate could not tell the new boot from the last one.
 	swap := v.ISO != iso || r.Image != want.Image.Digest || r.Due || len(changes) > 0 && r.Token != Token(want.Image.Digest, r.Epoch)
 	if v.Power == On && (swap || len(changes) > 0) {
-		if want.Rollout.Drain && !r.Drained {
-			steps = append(steps, Drain{base: n, Next: "keep", Try: Up(want, w, v) != ""})
-			r.Drained = true
-		}
-		steps = append(steps, Shutdown{base: n, Grace: want.Rollout.Grace})
+		steps = append(steps, stopping(want, v, &r, Up(want, w, v) != "")...)
 	}
 	if swap {
 		r = swapped(want, r, v.ISO)
@@ -83,6 +70,32 @@ func rest(want Desired, w WantVM, v VM, now time.Time, files ...DiskFile) []Step
 		steps = append(steps, Restore{n})
 	}
 	return append(steps, Release{base: n, At: now})
+}
+
+// heads returns what every roll begins with: the wait for somebody's task, and the claim, with r the record as it will
+// be then.
+func heads(want Desired, v VM, r *Record, due bool, now time.Time) []Step {
+	var steps []Step
+	if v.Task != "" {
+		steps = append(steps, AwaitTask{base: Of(v.Name), Task: v.Task})
+	}
+	if !live(*r, now) || r.Owner != want.Claimer {
+		c := claim(want, Of(v.Name), *r, now)
+		c.Due = r.Due || due
+		r.Owner, r.Epoch, r.Started, r.Expires, r.Due = c.Owner, c.Epoch, c.Started, c.Expires, c.Due
+		steps = append(steps, c)
+	}
+	return steps
+}
+
+// stopping returns how a VM that is on goes down. try is said of one that does not serve: then its drain may fail.
+func stopping(want Desired, v VM, r *Record, try bool) []Step {
+	var steps []Step
+	if want.Rollout.Drain && !r.Drained {
+		steps = append(steps, Drain{base: Of(v.Name), Next: "keep", Try: try})
+		r.Drained = true
+	}
+	return append(steps, Shutdown{base: Of(v.Name), Grace: want.Rollout.Grace})
 }
 
 // furnishing returns the steps that give a VM what only its creation gives it: its disks, and the key of the image,

@@ -242,6 +242,7 @@ type Plan struct {
 	Later   []Later  // VMs that wait: a window, canaries that bake, a target
 
 	Fleet          string // whose plan this is
+	Claimer        string // owner of every claim in it; empty in what a person asks for
 	MaxUnavailable int    // the bound Check holds the waves to
 	Surge          int    // the bound Check holds green VMs to
 	MaxFailed      int    // failed VMs at which Check lets nothing but a roll back pass
