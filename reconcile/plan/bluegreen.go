@@ -62,10 +62,6 @@ func (p pair) begin(m member) member {
 	}
 	if m.kind != halfway {
 		m.action = Replace
-	} else if !p.alone() {
-		m.action, m.calm, m.reason = GiveBack, false, "claimed but not touched, and another run replaces as many VMs as surge allows"
-		m.steps = []Step{Release{base: Of(p.blue.Name)}}
-		return m
 	}
 	m.steps = append(append(p.heads(), made...), born)
 	m.steps = append(m.steps, p.rest()...)
@@ -209,33 +205,30 @@ func room(want Desired, o Observed, now time.Time) int {
 	return max(0, free)
 }
 
-// surging leaves out of a wave the replacements for which there is no room.
+// surging leaves out of a wave the replacements for which there is no room. What of them was claimed already is given
+// back: other runs have claimed too many at the same moment, or one that died left too many claims behind.
 func surging(want Desired, o Observed, wave Wave, now time.Time) Wave {
 	free := room(want, o, now)
-	wave.Rolls = slices.DeleteFunc(wave.Rolls, func(r Roll) bool {
-		if r.Action != Replace {
-			return false
+	var out Wave
+	for _, r := range wave.Rolls {
+		if slices.ContainsFunc(r.Steps, isGreen) {
+			if free--; free < 0 && r.Action == Replace {
+				continue
+			}
+			if v := o.find(r.VM); free < 0 && v != nil {
+				m := member{want: WantVM{Name: r.VM}, vm: v, mine: live(v.Record, now) && v.Record.Owner == want.Claimer}
+				r = givenBack(want, m, now, "as many others are being replaced as surge allows")
+			}
 		}
-		free--
-		return free < 0
-	})
-	return wave
+		out.Rolls = append(out.Rolls, r)
+	}
+	return out
 }
 
-// alone tells whether there is room for this replacement, of which there is only the claim: other runs have not claimed
-// too many at the same moment, and this one had no more of them begun when surge was larger.
-func (p pair) alone() bool {
-	before := 0
-	for _, w := range p.want.VMs {
-		if w.Name == p.w.Name {
-			break
-		}
-		found, green := places(p.want, p.have, w)
-		if green == nil && len(found) == 1 && live(found[0].Record, p.now) && found[0].Record.Owner == p.want.Claimer {
-			before++
-		}
-	}
-	return room(p.want, p.have, p.now) > before
+// isGreen tells whether a step makes a VM that is to take another's place.
+func isGreen(s Step) bool {
+	c, ok := s.(CreateVM)
+	return ok && c.Record.Replaces != ""
 }
 
 // surge is how many green VMs there may be.

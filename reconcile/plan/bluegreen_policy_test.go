@@ -243,3 +243,22 @@ func TestRollDisks(t *testing.T) {
 		}
 	}
 }
+
+// TestPairPolicyConvergence: a daemon that lives long enough gets to the same end, wherever a run before it died.
+func TestPairPolicyConvergence(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := bluegreen(genPolicies(t), rapid.SampledFrom([]string{HandOver, Fresh}).Draw(t, "disk"))
+		d.Rollout.NoBrake, d.Rollout.Progress = true, 0 // a crash may need a person for these two
+		start := rolledBefore(genTroubles(t, d))
+		golden := liveOut(t, d, start, t0)
+		o, _ := genCut(t, Compute(d, start, t0), start, func(Observed, Roll, Step) {})
+		now := t0
+		if rapid.Bool().Draw(t, "another run after the claims expired") {
+			now, d.Claimer = t0.Add(30*time.Minute), other
+		}
+		end := liveOut(t, d, o, now)
+		if diff := gocmp.Diff(pairOutcome(settle(golden)), pairOutcome(settle(end)), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("other end state (-golden +after the crash):\n%s", diff)
+		}
+	})
+}

@@ -110,7 +110,8 @@ func pairOutcome(o Observed) Observed {
 	for i := range o.VMs {
 		v := &o.VMs[i]
 		if !v.Record.Retired.IsZero() {
-			v.Name, v.Record.Retired = v.Name[:strings.Index(v.Name, retiredInfix)]+retiredInfix, time.Time{}.Add(1)
+			name, _, _ := strings.Cut(v.Name, retiredInfix)
+			v.Name, v.Record.Retired = name+retiredInfix, time.Time{}.Add(1)
 		}
 	}
 	slices.SortFunc(o.VMs, func(a, b VM) int {

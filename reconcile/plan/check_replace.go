@@ -14,7 +14,7 @@ func (c *checker) partner(r Roll, s Step) bool {
 // ended tells whether a roll's last step leaves no claim behind.
 func ended(r Roll) bool {
 	last := r.Steps[len(r.Steps)-1]
-	ok := false
+	var ok bool
 	switch r.Action {
 	case Retiring:
 		_, ok = last.(Retire)
