@@ -50,17 +50,12 @@ func (s system) pull(c *cli.Context, spec specs.Spec) (err error) {
 		return err
 	}
 	doc := pushed{From: from.Name}
-	for _, in := range inputs {
+	err = doc.each(inputs, func(in push.Input) ([]push.Result, error) {
 		in.Stores = stores
-		b := bringing{shelf: v.of(from, in.Image), in: in, digest: digest, progress: progress}
-		done, err := b.run(c.Context)
-		doc.Pushed = append(doc.Pushed, done...)
-		if err != nil {
-			return refusal(err)
-		}
-	}
+		return bringing{shelf: v.of(from, in.Image), in: in, digest: digest, progress: progress}.run(c.Context)
+	})
 	progress.Wait()
-	return s.printPushed(c, doc)
+	return s.printPushed(c, doc, err)
 }
 
 // pullStores returns where ISOs come from and where they go. --store may name both; what it leaves out follows from the

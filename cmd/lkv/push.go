@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,27 +67,16 @@ func (s system) push(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	results, err := pushAll(c.Context, inputs, stores, v, progress)
-	progress.Wait()
-	if err != nil {
-		return err
-	}
-	return s.printPushed(c, pushed{Pushed: results})
-}
-
-func pushAll(ctx context.Context, inputs []push.Input, stores []push.Store, v shelves, progress *ui.Progress) ([]push.Result, error) {
-	var results []push.Result
-	for _, in := range inputs {
+	var doc pushed
+	err = doc.each(inputs, func(in push.Input) ([]push.Result, error) {
 		follow := &uploads{p: progress, image: in.Image, items: map[string]*ui.Item{}}
 		in.Stores, in.Progress = stores, follow.show
-		done, err := pushOne(ctx, in, v)
+		done, err := pushOne(c.Context, in, v)
 		follow.end(err)
-		results = append(results, done...)
-		if err != nil {
-			return results, refusal(err)
-		}
-	}
-	return results, nil
+		return done, err
+	})
+	progress.Wait()
+	return s.printPushed(c, doc, err)
 }
 
 // pushOne brings one ISO everywhere, registries first: whoever watches a channel on a datastore may find the ISO there.
@@ -118,18 +108,45 @@ func refusal(err error) error {
 	return err
 }
 
-// pushed is the JSON of push.
+// pushed is the JSON of push: what was done, also when not all of it was.
 type pushed struct {
 	Pushed  []push.Result `json:"pushed"`
 	Channel string        `json:"channel"`
-	From    string        `json:"from,omitempty"` // the registry store that the ISOs come from
+	Moved   []string      `json:"moved"`           // images whose channel stands at the ISO on every store
+	From    string        `json:"from,omitempty"`  // the registry store that the ISOs come from
+	Error   string        `json:"error,omitempty"` // why it ended early
 }
 
-func (s system) printPushed(c *cli.Context, doc pushed) error {
-	doc.Pushed, doc.Channel = append([]push.Result{}, doc.Pushed...), c.String("channel")
-	if given(c, "json") {
-		return s.printJSON(doc)
+// each pushes one image after the other until one fails, and notes what was done.
+func (d *pushed) each(inputs []push.Input, one func(push.Input) ([]push.Result, error)) error {
+	for _, in := range inputs {
+		done, err := one(in)
+		d.Pushed = append(d.Pushed, done...)
+		if err != nil {
+			return refusal(err)
+		}
+		d.Moved = append(d.Moved, in.Image)
 	}
+	return nil
+}
+
+// printPushed shows what a push did and returns the error that ended it, if any.
+func (s system) printPushed(c *cli.Context, doc pushed, failed error) error {
+	if failed != nil && len(doc.Pushed) == 0 {
+		return failed
+	}
+	doc.Pushed, doc.Moved, doc.Channel = append([]push.Result{}, doc.Pushed...), append([]string{}, doc.Moved...), c.String("channel")
+	if failed != nil {
+		doc.Error = failed.Error()
+	}
+	print := s.printPushedText
+	if given(c, "json") {
+		print = func(d pushed) error { return s.printJSON(d) }
+	}
+	return cmp.Or(failed, print(doc))
+}
+
+func (s system) printPushedText(doc pushed) error {
 	var rows [][]string
 	for _, r := range doc.Pushed {
 		rows = append(rows, []string{r.Image, r.Store, r.How, ui.Bytes(r.BytesUploaded), r.Verified, r.Path})
@@ -140,7 +157,14 @@ func (s system) printPushed(c *cli.Context, doc pushed) error {
 	if err := ui.Table(s.Stdout, s.style(), []string{"IMAGE", "STORE", "HOW", "UPLOADED", "VERIFIED", "PATH"}, rows); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(s.Stdout, "channel %s moved\n", c.String("channel"))
+	text := fmt.Sprintf("channel %s moved", doc.Channel)
+	switch {
+	case doc.Error != "" && len(doc.Moved) == 0:
+		text = fmt.Sprintf("channel %s not moved on every store", doc.Channel)
+	case doc.Error != "":
+		text += " for " + strings.Join(doc.Moved, ", ") + " only"
+	}
+	_, err := fmt.Fprintln(s.Stdout, text)
 	return err
 }
 
