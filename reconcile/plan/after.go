@@ -25,10 +25,21 @@ func (o *Observed) apply(s Step) {
 	case CreateVM:
 		if o.find(s.Name) == nil {
 			o.VMs = append(o.VMs, o.created(s))
+			o.made(s.Fleet, s.Want.Name, s.Record)
 		}
 	default:
 		if v := o.find(s.VM()); v != nil {
 			o.change(v, s)
+		}
+	}
+}
+
+// made notes that a record names these disks: none is ever made again (D7).
+func (o *Observed) made(fleet, vm string, r Record) {
+	for _, d := range r.Disks {
+		if p := MadePath(fleet, vm, r.Generation, d); !slices.Contains(o.Made, p) {
+			o.Made = append(o.Made, p)
+			slices.Sort(o.Made)
 		}
 	}
 }
@@ -130,6 +141,7 @@ func (o *Observed) changeRecord(v *VM, s Step) {
 		o.VMs = slices.DeleteFunc(o.VMs, func(x VM) bool { return x.Name == name && x.ID == id })
 	case Adopt:
 		v.Name, v.Fleet, v.Ordinal, v.Record = s.To, s.Fleet, s.Ordinal, s.Record.clone()
+		o.made(s.Fleet, s.To, s.Record)
 	case Forget:
 		v.Fleet, v.Ordinal, v.Record = "", 0, Record{}
 	}

@@ -202,6 +202,9 @@ func (c *checker) createDisk(s CreateDisk) error {
 			return fmt.Errorf("the file exists as %s (D7)", f.Path)
 		}
 	}
+	if slices.ContainsFunc(c.now.Made, func(m string) bool { return inDatastore(m) == inDatastore(s.Path) }) {
+		return fmt.Errorf("the disk was made once (D7)")
+	}
 	for _, v := range c.now.VMs {
 		for _, d := range v.Disks {
 			if inDatastore(d.Path) == inDatastore(s.Path) {

@@ -34,6 +34,16 @@ func GenerationPath(fleet string, w WantVM, d WantDisk, generation int) string {
 	return fmt.Sprintf("[%s] %s/%s/%s-%s%s.vmdk", ds, DiskFolder, fleet, w.Name, d.Name, suffix)
 }
 
+// MadePath returns the path without datastore under which a disk of a VM's record counts as made (Observed.Made): its own
+// as long as it lies in the fleet's folder of DiskFolder, else the one that lkv would make it under. A disk lies elsewhere
+// when a storage migration moved it, or when its VM was adopted.
+func MadePath(fleet, vm string, generation int, d DiskRecord) string {
+	if p := inDatastore(d.Path); strings.HasPrefix(p, DiskFolder+"/"+fleet+"/") {
+		return p
+	}
+	return inDatastore(GenerationPath(fleet, WantVM{Name: vm}, WantDisk{Name: d.Name}, generation))
+}
+
 // GreenName is the name of the VM that is to take the place of the VM of that name, until it has it.
 func GreenName(name string) string { return name + "-green" }
 

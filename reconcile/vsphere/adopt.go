@@ -11,7 +11,8 @@ import (
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
-// adopt writes owner and record into a VM that is nobody's, and gives it its name in the fleet, in one call.
+// adopt writes owner and record into a VM that is nobody's, and gives it its name in the fleet, in one call, after its
+// disks have their markers.
 func (f *Fleet) adopt(ctx context.Context, s plan.Adopt, desired plan.Desired) error {
 	v, done, err := f.stranger(ctx, s, desired)
 	if done || err != nil {
@@ -26,6 +27,13 @@ func (f *Fleet) adopt(ctx context.Context, s plan.Adopt, desired plan.Desired) e
 	}
 	raw, err := encodeRecord(s.Record)
 	if err != nil {
+		return err
+	}
+	dc, err := f.c.datacenterOf(ctx, v.ref)
+	if err != nil {
+		return err
+	}
+	if err := f.noteMade(ctx, dc, s.Fleet, s.To, s.Record.Generation, s.Record.Disks...); err != nil {
 		return err
 	}
 	spec := types.VirtualMachineConfigSpec{ExtraConfig: options(uuidKey, "TRUE", ownerKey, string(own), recordKey, raw, report.HostnameKey, s.To)}

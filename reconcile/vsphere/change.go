@@ -338,6 +338,9 @@ func (f *Fleet) attach(ctx context.Context, v sighted, i int, desired plan.Desir
 	if !ok {
 		return plan.Blocked{VM: name, Code: plan.R06, Reason: "the VM has no SCSI controller with a free slot", Clear: "add a paravirtual SCSI controller"}
 	}
+	if err := f.noteTaken(ctx, v, r.Disks[i], all.marked, desired); err != nil {
+		return err
+	}
 	r.Disks[i].UUID = file.UUID
 	raw, err := encodeRecord(r)
 	if err != nil {

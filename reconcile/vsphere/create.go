@@ -49,6 +49,9 @@ func (f *Fleet) createVM(ctx context.Context, s plan.CreateVM, desired plan.Desi
 	if site.pool != nil {
 		pool = *site.pool
 	}
+	if err := f.noteMade(ctx, site.dc, s.Fleet, s.Want.Name, s.Record.Generation, s.Record.Disks...); err != nil {
+		return err
+	}
 	res, err := methods.CreateVM_Task(ctx, f.c.vim, &types.CreateVM_Task{This: folder.Reference(), Config: spec, Pool: pool, Host: &host.ref})
 	if err == nil {
 		_, err = f.c.await(ctx, res.Returnval, nil, taskTime)

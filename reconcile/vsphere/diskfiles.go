@@ -21,20 +21,23 @@ import (
 // descriptorMax is more than a disk's descriptor ever has; a file without one is not read further.
 const descriptorMax = 64 << 10
 
-// files lists the fleet's data disk files. UUID and capacity come from the VM that has the file attached; only files
-// that no VM has are asked for one by one, and there are few.
-func (f *Fleet) files(ctx context.Context, fleet string, stores []datastore, vms []sighted, strangers map[types.ManagedObjectReference][]plan.Disk) ([]plan.DiskFile, error) {
-	var out []plan.DiskFile
+// files lists the fleet's data disk files, and what its markers say was made. UUID and capacity come from the VM that
+// has the file attached; only files that no VM has are asked for one by one, and there are few. With every set,
+// datastores that were empty at an earlier look are listed, too.
+func (f *Fleet) files(ctx context.Context, fleet string, stores []datastore, vms []sighted, every bool) (out []plan.DiskFile, made []string, err error) {
 	for _, ds := range stores {
 		dir := path.Join(plan.DiskFolder, fleet)
-		if !ds.named && f.empty(fleet, ds) {
+		if !every && !ds.named && f.empty(fleet, ds) {
 			continue
 		}
-		list, err := ds.disks(ctx, dir)
+		list, marks, err := ds.content(ctx, dir)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		f.noteEmpty(fleet, ds, len(list) == 0)
+		f.noteEmpty(fleet, ds, len(list)+len(marks) == 0)
+		for _, m := range marks {
+			made = append(made, path.Join(dir, m))
+		}
 		for _, one := range list {
 			file := plan.DiskFile{Path: ds.path(path.Join(dir, one.name)), Bytes: one.capacity}
 			for _, v := range vms {
@@ -43,13 +46,13 @@ func (f *Fleet) files(ctx context.Context, fleet string, stores []datastore, vms
 				}
 			}
 			if err := ds.complete(ctx, &file); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			out = append(out, file)
 		}
 	}
 	slices.SortFunc(out, func(a, b plan.DiskFile) int { return strings.Compare(a.Path, b.Path) })
-	return out, nil
+	return out, merged(made, nil), nil
 }
 
 // settled tells that nothing can be made or attached, so that nobody asks which files there are: every wanted VM is
@@ -116,16 +119,29 @@ func onStore(v sighted, ds datastore) bool { return slices.Contains(diskDatastor
 
 // disks lists the disks of a folder. A folder that does not exist has none.
 func (d datastore) disks(ctx context.Context, dir string) ([]file, error) {
-	list, err := d.search(ctx, dir, "*", &types.VmDiskFileQuery{Details: &types.VmDiskFileQueryFlags{CapacityKb: true}})
+	list, _, err := d.content(ctx, dir)
+	return list, err
+}
+
+// content lists the disks of a folder, and the names of disks that it has markers of. A folder that does not exist has
+// neither.
+func (d datastore) content(ctx context.Context, dir string) (disks []file, made []string, err error) {
+	list, err := d.search(ctx, dir, "*", &types.VmDiskFileQuery{Details: &types.VmDiskFileQueryFlags{CapacityKb: true}}, &types.FolderFileQuery{})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return slices.DeleteFunc(list, func(f file) bool {
-		return f.dir || path.Ext(f.name) != ".vmdk" || strings.HasSuffix(f.name, "-flat.vmdk") || strings.HasSuffix(f.name, "-ctk.vmdk")
-	}), nil
+	for _, f := range list {
+		switch name, marked := strings.CutSuffix(f.name, markerExt); {
+		case f.dir && marked:
+			made = append(made, name+".vmdk")
+		case !f.dir && path.Ext(f.name) == ".vmdk" && !strings.HasSuffix(f.name, "-flat.vmdk") && !strings.HasSuffix(f.name, "-ctk.vmdk"):
+			disks = append(disks, f)
+		}
+	}
+	return disks, made, nil
 }
 
 // complete asks for what is not known of a disk file yet.
@@ -232,9 +248,6 @@ func (f *Fleet) createDisk(ctx context.Context, s plan.CreateDisk, desired plan.
 
 // neverExisted looks whether any VM of the fleet, or any other VM, knows the disk although its file is gone.
 func (f *Fleet) neverExisted(ctx context.Context, s plan.CreateDisk, desired plan.Desired) error {
-	f.mu.Lock()
-	clear(f.bare)
-	f.mu.Unlock()
 	all, err := f.lookFor(ctx, desired, true)
 	if err != nil {
 		return plan.Blocked{VM: s.VM(), Code: plan.R15, Reason: "cannot prove that the disk never existed: " + err.Error(), Clear: "remove the cause, or wait until vCenter answers, and run lkv reconcile again"}
@@ -247,6 +260,10 @@ func (f *Fleet) neverExisted(ctx context.Context, s plan.CreateDisk, desired pla
 			Clear: "find the file in the vSphere client and put it back; a second one is never made"}
 	}
 	_, rest, _ := strings.Cut(s.Path, "] ")
+	if slices.Contains(all.marked, rest) {
+		return plan.Blocked{VM: s.VM(), Code: plan.R06, Reason: fmt.Sprintf("disk %s was made once (%s is there), and its file %s is not", s.Disk.Name, marker(rest), rest),
+			Clear: "find the file in the vSphere client and put it back where it was; a second one is never made"}
+	}
 	for _, file := range all.files {
 		if _, other, _ := strings.Cut(file.Path, "] "); other == rest {
 			return plan.Blocked{VM: s.VM(), Code: plan.R06, Reason: fmt.Sprintf("disk %s exists as %s", s.Disk.Name, file.Path), Clear: "run lkv reconcile again: it is used where it lies"}

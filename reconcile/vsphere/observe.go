@@ -50,13 +50,14 @@ func (f *Fleet) lookFor(ctx context.Context, desired plan.Desired, allFiles bool
 	}
 	f.forget(all)
 	if allFiles || !settled(desired, s.vms) {
-		s.files, err = f.files(ctx, desired.Fleet, stores, s.vms, strangers)
+		s.files, s.marked, err = f.files(ctx, desired.Fleet, stores, s.vms, allFiles)
 	} else {
 		s.files = attachedFiles(desired.Fleet, s.vms)
 	}
 	if err != nil {
 		return sight{}, err
 	}
+	s.made = merged(s.marked, madeBy(desired, s.vms))
 	s.vms = append(s.vms, holders(s, all, strangers)...)
 	return s, nil
 }

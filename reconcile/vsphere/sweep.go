@@ -19,6 +19,8 @@ import (
 type sight struct {
 	vms    []sighted // ours, those with a wanted name, and those that hold one of our disks; by name
 	files  []plan.DiskFile
+	marked []string // disks that have a marker, when files were listed
+	made   []string // and those that stand in a record
 	hidden []plan.Hidden
 }
 
@@ -34,7 +36,7 @@ type sighted struct {
 }
 
 func (s sight) observed() plan.Observed {
-	o := plan.Observed{Files: s.files, Hidden: s.hidden}
+	o := plan.Observed{Files: s.files, Hidden: s.hidden, Made: s.made}
 	for _, v := range s.vms {
 		o.VMs = append(o.VMs, v.vm)
 	}
