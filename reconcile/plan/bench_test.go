@@ -24,6 +24,14 @@ func BenchmarkCompute(b *testing.B) {
 	}
 }
 
+// BenchmarkComputeCreation plans the making of a large fleet, which looks at every file for every VM.
+func BenchmarkComputeCreation(b *testing.B) {
+	d := wish(200, "docker")
+	for b.Loop() {
+		Compute(d, Observed{}, t0)
+	}
+}
+
 // relooks follows a plan and compares what relook keeps with a whole look after every wave.
 func relooks(t interface{ Fatalf(string, ...any) }, d Desired, o Observed) {
 	o = o.Clone()

@@ -149,7 +149,8 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 
 // madeOnce tells whether a disk of that path, on whatever datastore, was ever made (D7).
 func madeOnce(o Observed, path string) bool {
-	return slices.ContainsFunc(o.Made, func(m string) bool { return inDatastore(m) == inDatastore(path) })
+	path = inDatastore(path)
+	return slices.ContainsFunc(o.Made, func(m string) bool { return inDatastore(m) == path })
 }
 
 // latest returns the newest generation of a missing VM's disks that is known of: what ran last had it.

@@ -160,8 +160,7 @@ func absent(want Desired, o Observed, w WantVM, now time.Time) member {
 		return m
 	}
 	for _, v := range o.VMs {
-		wanted := slices.ContainsFunc(want.VMs, func(x WantVM) bool { return x.Name == v.Name })
-		if inUse(want, v) && v.Ordinal == w.Ordinal && !wanted {
+		if inUse(want, v) && v.Ordinal == w.Ordinal && !slices.ContainsFunc(want.VMs, func(x WantVM) bool { return x.Name == v.Name }) {
 			m.blocked = &Blocked{VM: w.Name, Code: R22,
 				Reason: fmt.Sprintf("VM %s has its place in the fleet (ordinal %d) under another name", v.Name, v.Ordinal),
 				Clear:  fmt.Sprintf("rename it back to %s in the vSphere client", w.Name)}
