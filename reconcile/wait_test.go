@@ -72,7 +72,7 @@ func TestClaimLostWhileWaiting(t *testing.T) {
 		w := newWorld(d, 1)
 		calls := 0
 		w.badLook = func(int) (plan.Observed, error, bool) {
-			if v := w.vm("wrk-01"); calls == 0 && v.Guest.Tools == false && w.booted["wrk-01"].After(time.Now().Add(-time.Minute)) {
+			if v := w.vm("wrk-01"); calls == 0 && v.Guest.Tools == false && w.booted["id-wrk-01"].After(time.Now().Add(-time.Minute)) {
 				v.Record.Owner, v.Record.Epoch, v.Record.Expires = "b", v.Record.Epoch+1, time.Now().Add(time.Hour)
 				calls = w.calls
 			}

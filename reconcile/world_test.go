@@ -37,17 +37,24 @@ func wish(n int, who string) plan.Desired {
 	return d
 }
 
-// world is vCenter, datastores and guests in memory. It is as strict as a vCenter and stricter: it refuses what the
-// executor would refuse, and notes every broken invariant.
+// world is vCenter, datastores, guests and their cluster in memory. It is as strict as a vCenter and an executor, and
+// stricter, and notes every broken invariant after every event.
 type world struct {
 	mu      sync.Mutex
 	now     plan.Observed
-	booted  map[string]time.Time // when a VM was powered on
+	old     plan.Observed        // as it was before the last change, for stale looks
+	booted  map[string]time.Time // when a VM was powered on, by ID
+	faint   map[string]time.Time // when a VM was last seen not serving, by ID
+	hung    map[string]bool      // VMs whose guest hangs until the next boot, by ID
+	drained map[string]bool      // nodes without work; a node is what lives on a data disk
+	taken   map[int]bool         // members that lkv has taken down and that have not served since, by ordinal
 	sick    map[string]bool      // images (digests) whose guests never come up
 	failing map[string]bool      // images whose guests report a failure
-	made    map[string]int       // how often a disk path was created (D7)
-	before  map[string]plan.Disk // disks that existed at the start
-	calls   int                  // mutating calls so far
+	rules   rules
+	ledger  ledger
+	made    map[string]int // how often a disk path was created (D7)
+	calls   int            // mutating calls so far
+	changes int            // of them those that changed something
 	log     []string
 	broken  []string
 	want    plan.Desired
@@ -60,22 +67,26 @@ type world struct {
 
 // newWorld is a world whose VMs named by ordinal stand on the old image since an hour.
 func newWorld(d plan.Desired, ordinals ...int) *world {
-	w := &world{booted: map[string]time.Time{}, sick: map[string]bool{}, failing: map[string]bool{}, made: map[string]int{},
-		before: map[string]plan.Disk{}, want: d}
+	w := &world{booted: map[string]time.Time{}, faint: map[string]time.Time{}, hung: map[string]bool{}, drained: map[string]bool{}, taken: map[int]bool{},
+		sick: map[string]bool{}, failing: map[string]bool{}, made: map[string]int{}, ledger: newLedger(), want: d}
+	w.rules.gone = map[string]bool{}
 	for _, v := range d.VMs {
 		if !slices.Contains(ordinals, v.Ordinal) {
 			continue
 		}
 		path, uuid := plan.DiskPath(d.Fleet, v, v.Disks[0]), fmt.Sprintf("6000C290-%04d-AAAA", v.Ordinal)
-		disk := plan.Disk{UUID: uuid, Path: path, Bytes: v.Disks[0].Bytes, Mode: plan.DiskMode}
-		w.now.VMs = append(w.now.VMs, plan.VM{Name: v.Name, Fleet: d.Fleet, Ordinal: v.Ordinal, Power: plan.On, ISO: oldISO, CPUs: 2, MemoryMiB: 2048,
-			Disks: []plan.Disk{disk},
+		disk := plan.Disk{UUID: uuid, Path: path, Bytes: 10 << 30, Mode: plan.DiskMode}
+		w.now.VMs = append(w.now.VMs, plan.VM{Name: v.Name, ID: "id-" + v.Name, Ref: "vm-" + v.Name, Host: fmt.Sprintf("esx-%d", v.Ordinal%2+1), Home: "[ssd-1] " + v.Name,
+			Fleet: d.Fleet, Ordinal: v.Ordinal, Power: plan.On, ISO: oldISO, CPUs: 2, MemoryMiB: 2048, Disks: []plan.Disk{disk},
 			Record: plan.Record{Image: oldDigest, ImageID: "sha256:old", Token: plan.Token(oldDigest, 1), Epoch: 1,
 				Disks: []plan.DiskRecord{{Name: "docker", UUID: uuid, Path: path}}}})
 		w.now.Files = append(w.now.Files, plan.DiskFile{Path: path, UUID: uuid, Bytes: disk.Bytes})
-		w.booted[v.Name], w.made[path], w.before[path] = time.Now().Add(-time.Hour), 1, disk
+		w.now.Made = append(w.now.Made, inDatastore(path))
+		w.booted["id-"+v.Name], w.made[path] = time.Now().Add(-time.Hour), 1
 	}
+	w.old = w.now.Clone()
 	w.floor = min(len(ordinals), len(d.VMs)-d.Rollout.MaxUnavailable)
+	w.ledger.learn(w.now)
 	return w
 }
 
@@ -88,15 +99,20 @@ func all(n int) []int {
 }
 
 // seen is what an observer finds: the state, with guests as far as they have booted.
-func (w *world) seen() plan.Observed {
-	o := w.now.Clone()
+func (w *world) seen() plan.Observed { return w.guests(w.now) }
+
+func (w *world) guests(o plan.Observed) plan.Observed {
+	o = o.Clone()
 	for i := range o.VMs {
 		v := &o.VMs[i]
 		v.Guest = plan.Guest{}
-		if v.Power != plan.On || time.Since(w.booted[v.Name]) < bootTime || w.sick[v.Record.Image] {
+		if v.Power != plan.On {
 			continue
 		}
-		v.Age = time.Since(w.booted[v.Name])
+		v.Age = time.Since(w.booted[v.ID])
+		if v.Age < bootTime || w.sick[v.Record.Image] || w.hung[v.ID] {
+			continue
+		}
 		id := map[string]string{newISO: "sha256:new", oldISO: "sha256:old"}[v.ISO]
 		v.Guest = plan.Guest{Tools: true, IP: "192.0.2.1", Token: v.Record.Token, ImageID: id, State: "running"}
 		if w.failing[v.Record.Image] {
@@ -110,127 +126,67 @@ func (w *world) seen() plan.Observed {
 	return o
 }
 
-// do carries out one step, strictly.
-func (w *world) do(s plan.Step, d plan.Desired) error {
-	v := w.vm(s.VM())
+// do carries out one step, strictly, and reports whether anything changed.
+func (w *world) do(s plan.Step, d plan.Desired, now time.Time) (bool, error) {
+	done, err := w.rules.permit(w.now, s, d, now)
+	if err != nil || done {
+		return false, err
+	}
+	for _, x := range d.VMs {
+		for _, k := range x.Disks {
+			p := plan.DiskPath(d.Fleet, x, k)
+			w.ledger.wanted[p] = max(w.ledger.wanted[p], k.Bytes)
+		}
+	}
+	w.old = w.now.Clone()
+	v := at(w.now, s.VM())
 	switch s := s.(type) {
 	case plan.CreateDisk:
-		if slices.ContainsFunc(w.now.Files, func(f plan.DiskFile) bool { return f.Path == s.Path }) {
-			return nil
-		}
 		if w.made[s.Path]++; w.made[s.Path] > 1 {
-			w.broken = append(w.broken, "D7: "+s.Path+" created again")
-		}
-		w.now = w.now.After(s)
-		w.now.Files[len(w.now.Files)-1].UUID = fmt.Sprintf("6000C291-%s", s.VM())
-		return nil
-	case plan.CreateVM:
-		if v != nil {
-			if v.Record.Owner == s.Record.Owner && v.Record.Epoch == s.Record.Epoch {
-				return nil
-			}
-			return plan.Blocked{VM: s.VM(), Code: plan.R16, Reason: "somebody else made this VM"}
-		}
-	case plan.Claim:
-		if v == nil {
-			return errors.New("no such VM")
-		}
-		r := v.Record
-		renewal := r.Owner == s.Owner && r.Epoch == s.Epoch
-		free := r.Owner == "" || r.Owner == s.Owner || !time.Now().Before(r.Expires)
-		if !renewal && (!free || r.Epoch != s.Epoch-1) {
-			return plan.Blocked{VM: s.VM(), Code: plan.R16, Reason: fmt.Sprintf("claimed by %s, epoch %d", r.Owner, r.Epoch)}
-		}
-	default:
-		if v == nil {
-			return errors.New("no such VM")
-		}
-		if _, ok := s.(plan.Release); ok && v.Record.Owner == "" && v.Record.Started.IsZero() {
-			return nil
-		}
-		if _, ok := s.(plan.Unblock); ok && v.Record.Owner == "" && v.Record.Failed == "" && !v.Record.Paused {
-			return nil
-		}
-		if v.Record.Owner != d.Claimer || !time.Now().Before(v.Record.Expires) {
-			return plan.Blocked{VM: s.VM(), Code: plan.R16, Reason: "not our claim"}
-		}
-		if err := w.allowed(*v, s); err != nil {
-			return err
-		}
-	}
-	w.now = w.now.After(s)
-	if on, ok := s.(plan.PowerOn); ok {
-		w.booted[on.VM()] = time.Now()
-	}
-	return nil
-}
-
-// allowed is what a vCenter refuses.
-func (w *world) allowed(v plan.VM, s plan.Step) error {
-	switch s.(type) {
-	case plan.AttachDisk, plan.InsertISO, plan.Resize, plan.InstallKey, plan.EnableSecureBoot:
-		if v.Power != plan.Off {
-			return fmt.Errorf("%s: the VM is powered on", s)
+			w.note(s, "D7: created again")
 		}
 	case plan.PowerOn:
-		if v.ISO != newISO && v.ISO != oldISO {
-			return errors.New("the ISO is missing")
-		}
-	}
-	return nil
-}
-
-func (w *world) vm(name string) *plan.VM {
-	if i := slices.IndexFunc(w.now.VMs, func(v plan.VM) bool { return v.Name == name }); i >= 0 {
-		return &w.now.VMs[i]
-	}
-	return nil
-}
-
-// judge notes what is broken after a step.
-func (w *world) judge(s plan.Step) {
-	note := func(format string, args ...any) {
-		w.broken = append(w.broken, fmt.Sprintf("after %s: %s: ", s.VM(), s)+fmt.Sprintf(format, args...))
-	}
-	users, serving := map[string]string{}, 0
-	o := w.seen()
-	for _, v := range o.VMs {
-		for _, d := range v.Disks {
-			if users[d.Path] != "" {
-				note("D3: %s on %s and %s", d.Path, users[d.Path], v.Name)
-			}
-			users[d.Path] = v.Name
-			if was, ok := w.before[d.Path]; ok && was != d {
-				note("D4: %+v was %+v", d, was)
-			}
-		}
+		w.booted[v.ID] = time.Now()
+		delete(w.hung, v.ID)
+	case plan.DestroyVM:
 		for _, r := range v.Record.Disks {
-			on := slices.ContainsFunc(v.Disks, func(d plan.Disk) bool { return d.Path == r.Path && d.UUID == r.UUID })
-			if v.Power == plan.On && !on {
-				note("D6: %s runs without %s", v.Name, r.Path)
-			}
+			w.ledger.given[r.UUID] = true
 		}
-		if _, known := w.before[plan.DiskPath("workers", plan.WantVM{Name: v.Name, Place: plan.Placement{Datastore: "ssd-1"}}, plan.WantDisk{Name: "docker"})]; known && len(v.Disks) != 1 {
-			note("D5: %s lost its disk", v.Name)
-		}
-		if v.Power == plan.On && time.Since(w.booted[v.Name]) >= bootTime && v.Guest.State == "running" {
-			serving++
+	case plan.Forget:
+		for _, r := range v.Record.Disks {
+			w.ledger.given[r.UUID] = true
 		}
 	}
-	if serving < w.floor {
-		note("A1: %d VMs serve, at least %d must", serving, w.floor)
-	}
+	w.now = effect(w.now, s)
+	return true, nil
 }
+
+func (w *world) note(s plan.Step, format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf("after %s: %s: ", s.VM(), s)+fmt.Sprintf(format, args...))
+}
+
+func (w *world) vm(name string) *plan.VM { return at(w.now, name) }
 
 // run is one process with its hands on the world. It can die.
 type run struct {
-	w     *world
-	dead  bool
-	fault func(n int, s plan.Step, do func() error) error // n counts the mutating calls of this run from 1
-	calls int
+	w      *world
+	dead   bool
+	fault  func(n int, s plan.Step, do func() error) error // n counts the mutating calls of this run from 1
+	calls  int
+	last   plan.Observed // what this process saw last
+	blind  bool          // its last look failed
+	clock  func() time.Time
+	drains func(vm plan.VM) error // a drain that goes wrong
 }
 
 var errDead = errors.New("the process is dead")
+
+func (r *run) time() time.Time {
+	if r.clock != nil {
+		return r.clock()
+	}
+	return time.Now()
+}
 
 // Observe implements Observer.
 func (r *run) Observe(context.Context, plan.Desired) (plan.Observed, error) {
@@ -243,12 +199,16 @@ func (r *run) Observe(context.Context, plan.Desired) (plan.Observed, error) {
 		return plan.Observed{}, errDead
 	}
 	r.w.looks++
+	o := r.w.seen()
+	r.w.watch(o)
 	if r.w.badLook != nil {
 		if o, err, bad := r.w.badLook(r.w.looks); bad {
+			r.blind = true
 			return o, err
 		}
 	}
-	return r.w.seen(), nil
+	r.last, r.blind = o, false
+	return o, nil
 }
 
 // Execute implements Executor.
@@ -264,12 +224,7 @@ func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 	}
 	r.calls++
 	r.w.calls++
-	do := func() error {
-		err := r.w.do(s, d)
-		r.w.log = append(r.w.log, fmt.Sprintf("%s %s: %s: %v", d.Claimer, s.VM(), s, err))
-		r.w.judge(s)
-		return err
-	}
+	do := func() error { return r.do(s, d) }
 	if r.fault == nil {
 		return do()
 	}
@@ -278,6 +233,57 @@ func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 		r.w.broken = append(r.w.broken, "the call in flight was cut: "+s.String())
 	}
 	return err
+}
+
+func (r *run) do(s plan.Step, d plan.Desired) error {
+	before := r.w.seen()
+	changed, err := r.w.do(s, d, r.time())
+	r.w.log = append(r.w.log, fmt.Sprintf("%s %s %s: %s: %v", time.Now().Format(time.TimeOnly), d.Claimer, s.VM(), s, err))
+	if changed {
+		r.w.changes++
+		r.w.judge(r, s, d, before)
+	}
+	return err
+}
+
+// Drain implements Drainer. The work of a node is gone at once; what may go wrong is told by drains.
+func (r *run) Drain(ctx context.Context, vm plan.VM, _, _ string) error {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if r.dead {
+		return errDead
+	}
+	r.w.drained[node(vm)] = true
+	r.w.log = append(r.w.log, fmt.Sprintf("%s drain node of %s", time.Now().Format(time.TimeOnly), vm.Name))
+	if r.drains == nil {
+		return nil
+	}
+	r.w.mu.Unlock()
+	defer r.w.mu.Lock()
+	if err := r.drains(vm); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Restore implements Drainer.
+func (r *run) Restore(_ context.Context, vm plan.VM, _ string) error {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if r.dead {
+		return errDead
+	}
+	delete(r.w.drained, node(vm))
+	r.w.log = append(r.w.log, fmt.Sprintf("%s restore node of %s", time.Now().Format(time.TimeOnly), vm.Name))
+	return nil
+}
+
+// node names the member of the cluster that a VM is: its identity lies on its data disk.
+func node(v plan.VM) string {
+	if len(v.Disks) > 0 {
+		return v.Disks[0].UUID
+	}
+	return v.ID
 }
 
 // wall is the bubble's time.
@@ -295,5 +301,9 @@ func (wall) Sleep(ctx context.Context, d time.Duration) error {
 
 // options are those of a run on a world.
 func options(d plan.Desired, r *run) Options {
-	return Options{Desired: d, Observer: r, Executor: r, Clock: wall{}}
+	o := Options{Desired: d, Observer: r, Executor: r, Clock: wall{}}
+	if d.Rollout.Drain {
+		o.Drainer = r
+	}
+	return o
 }
