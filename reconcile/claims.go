@@ -79,6 +79,7 @@ func (e *engine) note(r plan.Roll, s plan.Step) {
 		e.held[s.VM()] = hold{s.Record.Epoch, s.Record.Started, s.Record.Expires}
 	case plan.PowerOn:
 		delete(e.gated, r.VM)
+		e.started[s.VM()] = e.Clock.Now()
 	case plan.Rename:
 		e.held[s.To] = e.held[s.VM()]
 		delete(e.held, s.VM())

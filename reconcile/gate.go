@@ -72,10 +72,26 @@ func (e *engine) await(ctx context.Context, r plan.Roll, s plan.AwaitReady) erro
 		case late:
 			return gateError{fmt.Sprintf("not ready after %s: %s", s.Timeout, g.why)}
 		}
-		if err := e.Clock.Sleep(ctx, e.Poll); err != nil {
+		pause := e.Poll
+		if g.why != "" {
+			pause = e.patience(s.VM(), now)
+		}
+		if err := e.Clock.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
+}
+
+// patience is the pause before the next look at a VM that is not ready. What this run has just powered on boots first,
+// and is then looked at half as often as others: every look asks vCenter about everything.
+func (e *engine) patience(vm string, now time.Time) time.Duration {
+	e.mu.Lock()
+	on, ok := e.started[vm]
+	e.mu.Unlock()
+	if !ok {
+		return e.Poll
+	}
+	return max(2*e.Poll, 4*e.Poll-now.Sub(on))
 }
 
 // deadline is when a gate must hold: after its own time, and not after the roll's.

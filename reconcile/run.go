@@ -64,12 +64,13 @@ type engine struct {
 	seen     map[string]plan.VM // VMs as the last look saw them
 	evidence []Failure          // gates that failed and stand in the VMs' records, after which the run goes on
 	result   Result
-	held     map[string]hold // claims of this run by VM
-	told     map[string]bool // refusals that were reported
-	gated    map[string]bool // VMs whose gate this run has seen to hold
-	begun    map[string]bool // VMs whose roll was reported
-	doubts   []Failure       // calls that failed in the last wave; the next look says whether it matters
-	second   map[string]int  // how often a failed call of a VM turned out not to matter
+	held     map[string]hold      // claims of this run by VM
+	told     map[string]bool      // refusals that were reported
+	gated    map[string]bool      // VMs whose gate this run has seen to hold
+	started  map[string]time.Time // when this run powered a VM on
+	begun    map[string]bool      // VMs whose roll was reported
+	doubts   []Failure            // calls that failed in the last wave; the next look says whether it matters
+	second   map[string]int       // how often a failed call of a VM turned out not to matter
 }
 
 // Run converges the fleet once: look, plan, check, one wave, look again, until nothing is left to do or something
@@ -94,7 +95,7 @@ func newEngine(o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
+	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, started: map[string]time.Time{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
 	e.result = Result{Fleet: o.Desired.Fleet, Blocked: []plan.Blocked{}, Failures: []Failure{}, Same: []string{}, Extra: []string{},
 		Retired: []string{}, Later: []plan.Later{}}
 	return e, nil

@@ -44,11 +44,7 @@ func (f *Fleet) growDisk(ctx context.Context, s plan.GrowDisk, desired plan.Desi
 
 // roomToGrow refuses with R21 what the datastore could not hold; a thin disk takes its space later.
 func (f *Fleet) roomToGrow(ctx context.Context, v sighted, d plan.Disk, more int64) error {
-	dc, err := f.c.datacenterOf(ctx, v.ref)
-	if err != nil {
-		return err
-	}
-	ds, _, err := f.c.onePath(ctx, dc, d.Path)
+	ds, _, err := f.c.beside(ctx, v.ref, d.Path)
 	if err != nil {
 		return err
 	}

@@ -37,19 +37,6 @@ type host struct {
 	pool types.ManagedObjectReference
 }
 
-// datacenterAt returns the datacenter with its inventory path.
-func (c *Client) datacenterAt(ctx context.Context, ref types.ManagedObjectReference) (*object.Datacenter, error) {
-	all, err := c.datacenters(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find the VM's datacenter: %w", err)
-	}
-	i := slices.IndexFunc(all, func(d *object.Datacenter) bool { return d.Reference() == ref })
-	if i < 0 {
-		return nil, fmt.Errorf("find the VM's datacenter: vCenter does not show %s", ref.Value)
-	}
-	return all[i], nil
-}
-
 // Pick chooses one datastore for a name, glob, inventory path or datastore cluster: the usable one with most free
 // space. It returns its name. An empty datacenter means the only one there is.
 func (c *Client) Pick(ctx context.Context, datacenter, datastore string) (string, error) {

@@ -64,7 +64,11 @@ func (f *Fleet) askGuest(ctx context.Context, v sighted, grace time.Duration) (b
 	}
 	wait, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	for pause := firstPoll; ; pause = min(pause*3/2, lastPoll) {
+	rest := f.c.rests(want{v.ref, []string{"runtime.powerState", "runtime.bootTime"}})
+	rest.n = quick - 1 // one short pause for a guest that does nothing; others take seconds
+	defer rest.end(ctx)
+	for {
+		_ = rest.pause(wait) // the look tells which context ended
 		list, err := f.c.retrieve(wait, want{v.ref, []string{"runtime.powerState", "runtime.bootTime"}})
 		switch {
 		case ctx.Err() != nil:
@@ -80,7 +84,6 @@ func (f *Fleet) askGuest(ctx context.Context, v sighted, grace time.Duration) (b
 		if booted, ok := get[time.Time](list[0], "runtime.bootTime"); ok && booted.After(v.booted) && !v.booted.IsZero() {
 			return false, nil
 		}
-		_ = sleep(wait, pause) // the loop's next round tells which context ended
 	}
 }
 
@@ -176,11 +179,11 @@ func (f *Fleet) connected(ctx context.Context, v sighted) error {
 
 // isoThere checks that the ISO's file exists (R01): vCenter would start the VM without it.
 func (c *Client) isoThere(ctx context.Context, v sighted, iso string) error {
-	dc, err := c.datacenterOf(ctx, v.ref)
+	ds, rest, err := c.beside(ctx, v.ref, iso)
 	if err != nil {
 		return err
 	}
-	return c.isoIn(ctx, dc, v.vm.Name, iso)
+	return isoOn(ctx, ds, rest, v.vm.Name, iso)
 }
 
 func (c *Client) isoIn(ctx context.Context, dc *object.Datacenter, vm, iso string) error {
@@ -188,6 +191,10 @@ func (c *Client) isoIn(ctx context.Context, dc *object.Datacenter, vm, iso strin
 	if err != nil {
 		return err
 	}
+	return isoOn(ctx, ds, rest, vm, iso)
+}
+
+func isoOn(ctx context.Context, ds datastore, rest, vm, iso string) error {
 	f, err := ds.stat(ctx, rest)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && f.size == 0 {
 		return plan.Blocked{VM: vm, Code: plan.R01, Reason: fmt.Sprintf("ISO %s is not there", iso), Clear: "lkv push, for the image of this ISO; or run lkv plan again when the channel has moved on"}
@@ -195,21 +202,69 @@ func (c *Client) isoIn(ctx context.Context, dc *object.Datacenter, vm, iso strin
 	return err
 }
 
-// datacenterOf climbs from a VM to its datacenter. There is no shorter way in the API.
-func (c *Client) datacenterOf(ctx context.Context, ref types.ManagedObjectReference) (*object.Datacenter, error) {
-	for range 64 { // folders do not nest deeper
-		list, err := c.retrieve(ctx, want{ref, []string{"parent", "name"}})
-		if err != nil {
-			return nil, fmt.Errorf("find the VM's datacenter: %w", err)
-		}
-		if ref.Type == "Datacenter" {
-			return c.datacenterAt(ctx, ref)
-		}
-		parent, ok := get[types.ManagedObjectReference](list[0], "parent")
-		if !ok {
-			break
-		}
-		ref = parent
+// beside finds the datastore that a path like "[ds] a/b.iso" names where a VM lies, and the rest of the path: one call
+// for the VM's folders, its datacenter and the datastores of that. Which hosts mount them is not read.
+func (c *Client) beside(ctx context.Context, vm types.ManagedObjectReference, p string) (datastore, string, error) {
+	var dp object.DatastorePath
+	if !dp.FromString(p) {
+		return datastore{}, "", fmt.Errorf("%q is no datastore path: want \"[datastore] folder/file\"", p)
 	}
-	return nil, errors.New("find the VM's datacenter: it has none")
+	dc, found, err := c.above(ctx, vm)
+	if err != nil {
+		return datastore{}, "", err
+	}
+	var list []item
+	for _, o := range found {
+		if o.ref.Type == "Datastore" && text(o, "name") == dp.Datastore {
+			list = append(list, o)
+		}
+	}
+	if len(list) != 1 {
+		return datastore{}, "", fmt.Errorf("datastore %q not found in %s", dp.Datastore, dc.InventoryPath)
+	}
+	good, err := usable(c.described(dc, list), nil)
+	if err != nil {
+		return datastore{}, "", err
+	}
+	return good[0], dp.Path, nil
+}
+
+// datacenterOf finds the datacenter that a VM lies in.
+func (c *Client) datacenterOf(ctx context.Context, vm types.ManagedObjectReference) (*object.Datacenter, error) {
+	dc, _, err := c.above(ctx, vm)
+	return dc, err
+}
+
+// above reads the datacenter of a VM, its folders and its datastores in one call.
+func (c *Client) above(ctx context.Context, vm types.ManagedObjectReference) (*object.Datacenter, map[types.ManagedObjectReference]item, error) {
+	found, err := c.collect(ctx, []types.PropertyFilterSpec{upwards(vm)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the VM's datacenter: %w", err)
+	}
+	all, err := c.located(found)
+	if err == nil && len(all) != 1 {
+		err = errors.New("vCenter does not show it")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the VM's datacenter: %w", err)
+	}
+	return all[0], found, nil
+}
+
+// upwards asks for what lies above a VM, and for the datastores of its datacenter.
+func upwards(vm types.ManagedObjectReference) types.PropertyFilterSpec {
+	up := &types.SelectionSpec{Name: "up"}
+	return types.PropertyFilterSpec{
+		ObjectSet: []types.ObjectSpec{{Obj: vm, Skip: types.NewBool(true), SelectSet: []types.BaseSelectionSpec{
+			&types.TraversalSpec{SelectionSpec: *up, Type: "ManagedEntity", Path: "parent", SelectSet: []types.BaseSelectionSpec{
+				up, &types.TraversalSpec{Type: "Datacenter", Path: "datastore"},
+			}},
+			&types.TraversalSpec{Type: "VirtualMachine", Path: "parentVApp", SelectSet: []types.BaseSelectionSpec{up}},
+		}}},
+		PropSet: []types.PropertySpec{
+			{Type: "Folder", PathSet: []string{"name", "parent"}},
+			{Type: "Datacenter", PathSet: []string{"name", "parent"}},
+			{Type: "Datastore", PathSet: storeProps},
+		},
+	}
 }

@@ -219,11 +219,7 @@ func (f *Fleet) worthKeeping(ctx context.Context, v sighted) (string, error) {
 	case v.vm.Home == "":
 		return "its folder is not known", nil
 	}
-	dc, err := f.c.datacenterOf(ctx, v.ref)
-	if err != nil {
-		return "", err
-	}
-	ds, dir, err := f.c.onePath(ctx, dc, v.vm.Home)
+	ds, dir, err := f.c.beside(ctx, v.ref, v.vm.Home)
 	if err != nil {
 		return "", err
 	}

@@ -72,11 +72,7 @@ func (f *Fleet) home(ctx context.Context, v sighted) (home, error) {
 	if err != nil {
 		return home{}, fmt.Errorf("find the VM's directory: %w", err)
 	}
-	dc, err := f.c.datacenterOf(ctx, v.ref)
-	if err != nil {
-		return home{}, err
-	}
-	ds, vmx, err := f.c.onePath(ctx, dc, text(list[0], "config.files.vmPathName"))
+	ds, vmx, err := f.c.beside(ctx, v.ref, text(list[0], "config.files.vmPathName"))
 	if err != nil {
 		return home{}, fmt.Errorf("find the VM's directory: %w", err)
 	}
