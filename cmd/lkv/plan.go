@@ -3,20 +3,27 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/lkv-io/lkv/internal/ui"
+	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/specs"
 )
 
 func (s system) planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "show what reconcile would do, why, and what data is at risk; changes nothing",
 		Description: "Exit code 0: nothing to do. 2: changes pending. 3: something is refused.",
-		Flags:       []cli.Flag{fleetFlag()},
+		Flags: []cli.Flag{
+			fleetFlag(), targetFlag(), brakeFlag(),
+			&cli.StringFlag{Name: "out", Usage: "write the plan into `FILE` for lkv reconcile --plan, which then does that and nothing else"},
+		},
 		Action: func(c *cli.Context) error {
-			doc, err := s.plan(c)
+			doc, saved, err := s.plan(c)
 			if err != nil {
 				return err
 			}
@@ -24,6 +31,9 @@ func (s system) planCommand() *cli.Command {
 				err = s.printJSON(doc)
 			} else {
 				err = doc.Write(s.Stdout, s.style())
+			}
+			if err == nil && c.String("out") != "" {
+				err = s.savePlan(c.String("out"), saved, len(doc.Fleets))
 			}
 			switch {
 			case err != nil:
@@ -38,36 +48,89 @@ func (s system) planCommand() *cli.Command {
 	}
 }
 
-func (s system) plan(c *cli.Context) (doc ui.PlanDoc, err error) {
-	doc = ui.PlanDoc{Format: ui.PlanFormat, Fleets: []ui.FleetPlan{}}
+func (s system) plan(c *cli.Context) (doc ui.PlanDoc, saved savedPlans, err error) {
+	doc, saved = ui.NewPlanDoc(), newSavedPlans(c, s.Now())
 	err = s.eachFleet(c, false, func(t target) error {
 		if t.blocked != nil {
-			doc.Add(t.desired.Fleet, plan.Plan{Blocked: t.blocked}, plan.Observed{})
+			doc.Add(t.desired, plan.Observed{}, plan.Plan{Blocked: t.blocked})
 			return nil
 		}
 		have, err := t.look(c.Context)
 		if err != nil {
 			return fmt.Errorf("look at fleet %s: %w", t.desired.Fleet, err)
 		}
-		p := plan.Compute(t.desired, have, s.Now())
+		now := s.Now()
+		p := plan.Compute(t.desired, have, now)
 		if err := plan.Check(p, have); err != nil {
 			return fmt.Errorf("a defect of lkv: %w", err)
 		}
-		doc.Add(t.desired.Fleet, p, have)
-		return nil
+		doc.Add(t.desired, have, p)
+		if have.Problem != "" {
+			return nil
+		}
+		one, err := reconcile.Save(t.desired, have, p, now)
+		saved.Fleets = append(saved.Fleets, one)
+		return err
 	})
-	return doc, err
+	return doc, saved, err
+}
+
+// visit is one fleet of a command that looks at several.
+type visit struct {
+	target
+	x     *sessions
+	fleet specs.Fleet
 }
 
 // eachFleet connects and calls do for every fleet that is asked for, one after the other. With alone set, nobody else
 // does so with this spec on this machine at the same time.
-func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) (err error) {
+func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) error {
+	return s.visitFleets(c, alone, fleets, func(x *sessions, f specs.Fleet) error {
+		t, err := x.target(c.Context, f)
+		if err != nil {
+			return err
+		}
+		t.desired.Targets, t.desired.Rollout.NoBrake = texts(c, "target"), given(c, "ignore-brake")
+		return do(t)
+	})
+}
+
+// eachPlanned is eachFleet for the fleets and bounds of a plan file; nil: those of the flags.
+func (s system) eachPlanned(c *cli.Context, p *savedPlans, do func(target) error) error {
+	if p == nil {
+		return s.eachFleet(c, true, do)
+	}
+	return s.visitFleets(c, true, p.fleets, func(x *sessions, f specs.Fleet) error {
+		t, err := x.target(c.Context, f)
+		if err != nil {
+			return err
+		}
+		t.desired.Targets, t.desired.Rollout.NoBrake = p.Targets, p.IgnoreBrake
+		return do(t)
+	})
+}
+
+// eachOwn is eachFleet for what people do to VMs whatever image they should run: nothing is read from a store.
+func (s system) eachOwn(c *cli.Context, alone bool, do func(visit) error) error {
+	return s.visitFleets(c, alone, fleets, func(x *sessions, f specs.Fleet) error {
+		t, err := x.members(c.Context, f)
+		if err != nil {
+			return err
+		}
+		return do(visit{t, x, f})
+	})
+}
+
+func (s system) visitFleets(c *cli.Context, alone bool, choose func(*cli.Context, specs.Spec) ([]specs.Fleet, error), do func(*sessions, specs.Fleet) error) (err error) {
 	spec, err := s.spec(c)
 	if err != nil {
 		return err
 	}
-	chosen, err := fleets(c, spec)
+	chosen, err := choose(c, spec)
 	if err != nil {
+		return err
+	}
+	if err := checkTargets(c, chosen); err != nil {
 		return err
 	}
 	log := s.logger(c)
@@ -90,12 +153,25 @@ func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) (er
 		return err
 	}
 	for _, f := range chosen {
-		t, err := x.target(c.Context, f)
-		if err != nil {
+		if err := do(x, f); err != nil {
 			return err
 		}
-		if err := do(t); err != nil {
-			return err
+	}
+	return nil
+}
+
+// checkTargets refuses a target that no chosen fleet wants. Every fleet gets all of the names: one that has none of
+// them does nothing.
+func checkTargets(c *cli.Context, chosen []specs.Fleet) error {
+	var known []string
+	for _, f := range chosen {
+		for _, m := range f.Members() {
+			known = append(known, m.Name)
+		}
+	}
+	for _, name := range texts(c, "target") {
+		if !slices.Contains(known, name) {
+			return usagef("--target %s: the fleets want no such VM%s", name, suggestion(name, known))
 		}
 	}
 	return nil
@@ -103,4 +179,17 @@ func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) (er
 
 func fleetFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "fleet", Usage: "only the fleet `NAME`; may be repeated"}
+}
+
+func targetFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "target", Usage: "begin nothing but with the VM `NAME`; may be repeated. What was begun on others is still finished"}
+}
+
+func brakeFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "ignore-brake", Usage: "go on although many VMs do not serve (R12): you have looked and know why"}
+}
+
+// newSavedPlans returns an empty plan file that remembers what bounds the plan.
+func newSavedPlans(c *cli.Context, now time.Time) savedPlans {
+	return savedPlans{Format: savedPlansFormat, Made: now.UTC(), Targets: texts(c, "target"), IgnoreBrake: given(c, "ignore-brake"), Fleets: []reconcile.Saved{}}
 }

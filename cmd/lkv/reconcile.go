@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ func (s system) reconcileCommand() *cli.Command {
 		Name: "reconcile", Usage: "converge the fleets once: create what is missing, roll what is outdated, one wave at a time",
 		Description: "Exit code 0: converged. 2: stopped before the end, the next run goes on. 3: something is refused.",
 		Flags: append([]cli.Flag{
-			fleetFlag(), journalFlag(),
+			fleetFlag(), targetFlag(), brakeFlag(), journalFlag(),
+			&cli.StringFlag{Name: "plan", Usage: "do what the plan in `FILE` of lkv plan --out says and nothing else; refused with R17 when anything changed since"},
 			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` calls that change something"},
 			&cli.DurationFlag{Name: "max-duration", Usage: "begin nothing new after the time `D`, for example 30m"},
 		}, watchFlags()...),
@@ -29,6 +31,11 @@ func (s system) reconcileCommand() *cli.Command {
 
 func (s system) reconcile(c *cli.Context) error {
 	if given(c, "watch") {
+		for _, name := range []string{"plan", "target", "ignore-brake"} {
+			if c.IsSet(name) {
+				return usagef("--%s does not go with --watch: it is about one run", name)
+			}
+		}
 		return s.watch(c)
 	}
 	if err := refuseWatchFlags(c); err != nil {
@@ -51,12 +58,18 @@ func (s system) reconcile(c *cli.Context) error {
 
 // round reconciles every fleet once and prints what came of it.
 func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
+	var only *savedPlans
+	if c.String("plan") != "" {
+		if only, err = readPlan(c); err != nil {
+			return nil, err
+		}
+	}
 	progress := s.progress(c)
 	defer progress.Wait()
 	var mu sync.Mutex
 	err = s.withJournal(c, func(j *runJournal) error {
-		return s.eachFleet(c, true, func(t target) error {
-			res, err := s.converge(c, t, j, progress, &mu)
+		return s.eachPlanned(c, only, func(t target) error {
+			res, err := s.converge(c, t, only, j, progress, &mu)
 			results = append(results, res)
 			return err
 		})
@@ -71,7 +84,7 @@ func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
 }
 
 // converge runs one fleet. Events go to standard output as JSON lines, or to the progress display.
-func (s system) converge(c *cli.Context, t target, j *runJournal, progress *ui.Progress, mu *sync.Mutex) (reconcile.Result, error) {
+func (s system) converge(c *cli.Context, t target, only *savedPlans, j *runJournal, progress *ui.Progress, mu *sync.Mutex) (reconcile.Result, error) {
 	if t.blocked != nil {
 		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Refused, Blocked: t.blocked}, nil
 	}
@@ -90,6 +103,9 @@ func (s system) converge(c *cli.Context, t target, j *runJournal, progress *ui.P
 	opt := reconcile.Options{
 		Desired: t.desired, Observer: t.fleet, Executor: t.fleet, Drainer: t.drain, Clock: clock{s.Now}, Events: show,
 		MaxSteps: c.Int("max-steps"), MaxDuration: c.Duration("max-duration"),
+	}
+	if only != nil {
+		opt.Only = only.of(t.desired.Fleet)
 	}
 	if t.checks.Any() {
 		opt.Prober = t.checks
@@ -160,8 +176,18 @@ func (s system) printResult(c *cli.Context, r reconcile.Result) error {
 	for _, b := range r.Blocked {
 		text += "  " + b.Error() + "\n"
 	}
+	for _, l := range r.Later {
+		until := ""
+		if !l.Until.IsZero() {
+			until = ", until " + l.Until.UTC().Format("2006-01-02 15:04Z")
+		}
+		text += fmt.Sprintf("  %s  waits: %s%s\n", style.Bold(l.VM), l.Reason, until)
+	}
 	for _, vm := range r.Extra {
 		text += fmt.Sprintf("  %s  is not wanted any more and was left alone\n", style.Bold(vm))
+	}
+	if n := len(r.Retired); n > 0 {
+		text += fmt.Sprintf("  retired, kept until lkv gc: %s\n", strings.Join(r.Retired, ", "))
 	}
 	_, err := fmt.Fprint(s.Stdout, text)
 	return err

@@ -88,7 +88,7 @@ func TestResumedIsShown(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		s := system{Stdout: &out}
-		if err := s.showResumed([]reconcile.Resumed{r}); err != nil || !strings.Contains(out.String(), "a-1") {
+		if err := s.showResumed([]reconcile.Resumed{r}, goesOn); err != nil || !strings.Contains(out.String(), "a-1") {
 			t.Errorf("%v: %s", err, &out)
 		}
 		got := exitOK

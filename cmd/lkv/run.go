@@ -111,7 +111,8 @@ func (s system) app() *cli.App {
 		HideVersion: true, HideHelpCommand: true, DisableSliceFlagSeparator: true,
 		Flags: commonFlags(),
 		Commands: []*cli.Command{
-			s.initCommand(), s.lintCommand(), s.lockCommand(), s.buildCommand(), s.bootCommand(), s.proveCommand(), s.verifyImageCommand(), s.verifyCommand(), s.pushCommand(), s.promoteCommand(), s.channelsCommand(), s.gcCommand(), s.planCommand(), s.reconcileCommand(), s.resumeCommand(), s.statusCommand(),
+			s.initCommand(), s.lintCommand(), s.lockCommand(), s.buildCommand(), s.bootCommand(), s.proveCommand(), s.verifyImageCommand(), s.verifyCommand(), s.pushCommand(), s.promoteCommand(), s.channelsCommand(), s.gcCommand(), s.planCommand(), s.reconcileCommand(), s.statusCommand(),
+			s.pauseCommand(), s.resumeCommand(), s.rollbackCommand(),
 			s.labCommand(), s.imagesCommand(), s.completionCommand(), s.versionCommand(), s.docsCommand(),
 		},
 		Action:         group,

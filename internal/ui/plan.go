@@ -1,14 +1,13 @@
 package ui
 
 import (
-	"fmt"
-	"io"
-	"strings"
+	"slices"
+	"time"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
-// PlanFormat is the version of PlanDoc's JSON.
+// PlanFormat is the version of PlanDoc's JSON. Fields are only ever added to it.
 const PlanFormat = 1
 
 // PlanDoc is what `lkv plan --json` prints.
@@ -17,35 +16,68 @@ type PlanDoc struct {
 	Fleets         []FleetPlan `json:"fleets"`
 	MutatingCalls  int         `json:"mutating_calls"`
 	DestructiveOps int         `json:"destructive_ops"`
+	DisksAtRisk    []string    `json:"disks_at_risk"` // paths of data disks that a destructive operation could touch
 }
 
 // FleetPlan is the plan of one fleet.
 type FleetPlan struct {
-	Name    string    `json:"name"`
-	Waves   []Wave    `json:"waves"`
-	Blocked []Blocked `json:"blocked"`
-	Same    []string  `json:"same"`
-	Extra   []string  `json:"extra"` // VMs of the fleet that are not wanted any more; they are left alone
+	Name     string    `json:"name"`
+	Image    string    `json:"image"`    // image block
+	SHA256   string    `json:"sha256"`   // of the ISO that is wanted
+	Size     int       `json:"size"`     // VMs that are wanted
+	Strategy string    `json:"strategy"` // "in-place" or "blue-green"
+	Disk     string    `json:"disk"`     // of blue-green: "hand-over" or "fresh"
+	AtOnce   int       `json:"at_once"`  // VMs that may be not ready because of us
+	Estimate Estimate  `json:"estimate"`
+	Waves    []Wave    `json:"waves"`
+	Blocked  []Blocked `json:"blocked"`
+	Later    []Later   `json:"later"` // VMs that wait: a window, canaries that bake, a target
+	Same     []string  `json:"same"`
+	Extra    []string  `json:"extra"`   // VMs of the fleet that are not wanted any more
+	Retired  []string  `json:"retired"` // VMs that were retired and wait for lkv gc
+}
+
+// Estimate is a guess at how long things take, in seconds. Drains and windows are not in it: nobody knows them.
+type Estimate struct {
+	Now     float64 `json:"now_seconds"`   // the waves of this plan
+	Later   float64 `json:"later_seconds"` // what waits, once it may go on
+	Drained bool    `json:"drained"`       // VMs are drained besides
 }
 
 // Wave is rolls that may run at the same time.
 type Wave struct {
-	Rolls []Roll `json:"rolls"`
+	Rolls   []Roll  `json:"rolls"`
+	Seconds float64 `json:"estimate_seconds"`
 }
 
-// Roll is what happens to one VM, why, and what that means for its data.
+// Roll is what happens to one place of the fleet, why, and what that means for its data.
 type Roll struct {
 	VM        string     `json:"vm"`
 	Action    string     `json:"action"`
 	Reason    string     `json:"reason"`
-	Steps     []string   `json:"steps"`
+	VMs       []Part     `json:"vms"`   // every VM that the roll changes: two in a blue-green roll
+	Steps     []string   `json:"steps"` // one about another VM than the roll's begins with that VM's name
 	DataDisks []DataDisk `json:"data_disks"`
+	Seconds   float64    `json:"estimate_seconds"`
+}
+
+// Part is what a roll makes of one VM.
+type Part struct {
+	Name    string `json:"name"`
+	New     bool   `json:"new"`     // the roll makes it
+	Becomes string `json:"becomes"` // its name afterwards
+	Retired bool   `json:"retired"` // it is kept, off, until lkv gc
 }
 
 // DataDisk is one data disk of a VM that is rolled, with what the roll does to it.
 type DataDisk struct {
+	Name           string `json:"name"` // in the fleet; empty when no record names it
+	VM             string `json:"vm"`   // that has it before the roll; empty when none has
 	UUID           string `json:"uuid"` // empty for a disk that the roll creates
 	Path           string `json:"path"`
+	Bytes          int64  `json:"bytes"`
+	Mount          string `json:"mount"`
+	What           string `json:"what"` // what happens to it, in words
 	Detaches       int    `json:"detaches"`
 	DestructiveOps int    `json:"destructive_ops"`
 }
@@ -58,48 +90,64 @@ type Blocked struct {
 	Clear  string `json:"clear"`
 }
 
-// Pending says whether there is something to do.
+// Later is a VM that waits; nothing is wrong with it.
+type Later struct {
+	VM     string    `json:"vm"`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until,omitzero"` // when it may go on; missing when that is no matter of time
+}
+
+// Pending says whether there is something to do, now or later: after a window, a pause or a bake.
 func (d PlanDoc) Pending() bool {
-	for _, f := range d.Fleets {
-		if len(f.Waves) > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.Fleets, func(f FleetPlan) bool { return len(f.Waves)+len(f.Later)+len(f.Blocked) > 0 })
 }
 
-// Refused says whether something is refused.
+// Refused says whether something is refused that does not clear by itself or by a resume.
 func (d PlanDoc) Refused() bool {
-	for _, f := range d.Fleets {
-		if len(f.Blocked) > 0 {
-			return true
-		}
-	}
-	return false
+	waits := func(b Blocked) bool { return b.Code == string(plan.R13) }
+	return slices.ContainsFunc(d.Fleets, func(f FleetPlan) bool {
+		return slices.ContainsFunc(f.Blocked, func(b Blocked) bool { return !waits(b) })
+	})
 }
 
-// Add describes one fleet's plan. The observation tells which data disks are attached.
-func (d *PlanDoc) Add(fleet string, p plan.Plan, o plan.Observed) {
-	d.Format = PlanFormat
-	f := FleetPlan{Name: fleet, Waves: []Wave{}, Blocked: []Blocked{}, Same: append([]string{}, p.Same...), Extra: append([]string{}, p.Extra...)}
+// NewPlanDoc returns a document without fleets.
+func NewPlanDoc() PlanDoc {
+	return PlanDoc{Format: PlanFormat, Fleets: []FleetPlan{}, DisksAtRisk: []string{}}
+}
+
+// Add describes one fleet's plan. What was observed tells which data disks there are.
+func (d *PlanDoc) Add(want plan.Desired, have plan.Observed, p plan.Plan) {
+	f := FleetPlan{
+		Name: want.Fleet, Image: want.Image.Name, SHA256: want.Image.Digest, Size: len(want.VMs), Strategy: want.Rollout.Strategy,
+		Disk: want.Rollout.Disk, AtOnce: want.Rollout.MaxUnavailable, Estimate: estimate(want, p), Waves: []Wave{}, Blocked: []Blocked{}, Later: []Later{},
+		Same: append([]string{}, p.Same...), Extra: append([]string{}, p.Extra...), Retired: append([]string{}, p.Retired...),
+	}
 	for _, w := range p.Waves {
-		wave := Wave{Rolls: []Roll{}}
+		wave := Wave{Rolls: []Roll{}, Seconds: waveTime(want, w).Seconds()}
 		for _, r := range w.Rolls {
-			wave.Rolls = append(wave.Rolls, d.roll(r, o))
+			roll := d.roll(want, have, r)
+			wave.Rolls = append(wave.Rolls, roll)
 		}
 		f.Waves = append(f.Waves, wave)
 	}
 	for _, b := range p.Blocked {
 		f.Blocked = append(f.Blocked, Blocked{VM: b.VM, Code: string(b.Code), Reason: b.Reason, Clear: b.Clear})
 	}
+	for _, l := range p.Later {
+		f.Later = append(f.Later, Later(l))
+	}
 	d.Fleets = append(d.Fleets, f)
 }
 
-func (d *PlanDoc) roll(r plan.Roll, o plan.Observed) Roll {
-	out := Roll{VM: r.VM, Action: string(r.Action), Reason: r.Reason, Steps: []string{}, DataDisks: dataDisks(r, o)}
+func (d *PlanDoc) roll(want plan.Desired, have plan.Observed, r plan.Roll) Roll {
+	out := Roll{VM: r.VM, Action: string(r.Action), Reason: r.Reason, VMs: parts(r), Steps: []string{}, Seconds: rollTime(want, r).Seconds()}
 	destructive := 0
 	for _, s := range r.Steps {
-		out.Steps = append(out.Steps, s.String())
+		text := s.String()
+		if s.VM() != r.VM {
+			text = s.VM() + ": " + text
+		}
+		out.Steps = append(out.Steps, text)
 		mutates, destroys := effect(s)
 		if mutates {
 			d.MutatingCalls++
@@ -108,8 +156,12 @@ func (d *PlanDoc) roll(r plan.Roll, o plan.Observed) Roll {
 			destructive++
 		}
 	}
+	out.DataDisks = dataDisks(want, have, r)
 	for i := range out.DataDisks {
 		out.DataDisks[i].DestructiveOps = destructive
+		if destructive > 0 {
+			d.DisksAtRisk = append(d.DisksAtRisk, out.DataDisks[i].Path)
+		}
 	}
 	d.DestructiveOps += destructive
 	return out
@@ -128,96 +180,5 @@ func effect(s plan.Step) (mutates, destroys bool) {
 		return true, false
 	default:
 		return true, true
-	}
-}
-
-// dataDisks lists the disks a VM has and those its roll creates.
-func dataDisks(r plan.Roll, o plan.Observed) []DataDisk {
-	list := []DataDisk{}
-	for _, vm := range o.VMs {
-		if vm.Name != r.VM || vm.Fleet == "" {
-			continue
-		}
-		for _, disk := range vm.Disks {
-			list = append(list, DataDisk{UUID: disk.UUID, Path: disk.Path})
-		}
-	}
-	for _, s := range r.Steps {
-		if c, ok := s.(plan.CreateDisk); ok {
-			list = append(list, DataDisk{Path: c.Path})
-		}
-	}
-	return list
-}
-
-var signs = map[string]string{"create": "+", "roll": "~", "finish": ">", "start": ">", "release": "<", "rollback": "<"}
-
-// Write renders the plan as text.
-func (d PlanDoc) Write(w io.Writer, s Style) error {
-	var b strings.Builder
-	for _, f := range d.Fleets {
-		f.write(&b, s)
-	}
-	summary := fmt.Sprintf("mutating calls: %d, destructive ops: %d", d.MutatingCalls, d.DestructiveOps)
-	if d.DestructiveOps > 0 {
-		summary = s.Bad(summary)
-	}
-	b.WriteString(summary + "\n")
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return fmt.Errorf("write plan: %w", err)
-	}
-	return nil
-}
-
-func (f FleetPlan) write(b *strings.Builder, s Style) {
-	rolls := 0
-	for _, w := range f.Waves {
-		rolls += len(w.Rolls)
-	}
-	fmt.Fprintf(b, "%s: %d to change, %d as wanted, %d refused\n", s.Bold("fleet "+f.Name), rolls, len(f.Same), len(f.Blocked))
-	for i, w := range f.Waves {
-		fmt.Fprintf(b, "  wave %d\n", i+1)
-		for _, r := range w.Rolls {
-			r.write(b, s)
-		}
-	}
-	for _, x := range f.Blocked {
-		x.write(b, s)
-	}
-	if len(f.Same) > 0 {
-		fmt.Fprintf(b, "  %s %s\n", s.Good("="), s.Faint(strings.Join(f.Same, ", ")))
-	}
-	for _, vm := range f.Extra {
-		fmt.Fprintf(b, "  %s %s  is not wanted any more and is left alone\n", s.Warn("-"), s.Bold(vm))
-	}
-	b.WriteString("\n")
-}
-
-func (r Roll) write(b *strings.Builder, s Style) {
-	sign := signs[r.Action]
-	if sign == "" {
-		sign = "?"
-	}
-	fmt.Fprintf(b, "  %s %s  %s: %s\n", s.Warn(sign), s.Bold(r.VM), r.Action, Brief(r.Reason))
-	for _, step := range r.Steps {
-		fmt.Fprintf(b, "      %s\n", s.Faint(Brief(step)))
-	}
-	for _, d := range r.DataDisks {
-		what := "data disk " + d.UUID + " " + d.Path
-		if d.UUID == "" {
-			what = "new data disk " + d.Path
-		}
-		fmt.Fprintf(b, "      %s: detaches %d, destructive ops: %d\n", what, d.Detaches, d.DestructiveOps)
-	}
-}
-
-func (x Blocked) write(b *strings.Builder, s Style) {
-	who := x.VM
-	if who == "" {
-		who = "the whole fleet"
-	}
-	fmt.Fprintf(b, "  %s %s  %s %s\n", s.Bad("!"), s.Bold(who), s.Bad("refused "+x.Code+":"), x.Reason)
-	if x.Clear != "" {
-		fmt.Fprintf(b, "      to clear: %s\n", x.Clear)
 	}
 }

@@ -19,24 +19,37 @@ type stranger struct{ plan.Step }
 
 func (stranger) String() string { return "something new" }
 
-func example() (plan.Plan, plan.Observed) {
+func example() (plan.Desired, plan.Observed, plan.Plan) {
 	roll := plan.Roll{VM: "wrk-01", Action: plan.RollISO, Reason: "runs 9ac2, wanted b1f0", Steps: []plan.Step{
-		step(func(s *plan.Claim) {}), step(func(s *plan.PowerOn) {}), step(func(s *plan.AwaitReady) {}),
+		step(func(s *plan.Claim) { s.Name = "wrk-01" }), step(func(s *plan.Shutdown) { s.Name, s.Grace = "wrk-01", 2*time.Minute }), step(func(s *plan.PowerOn) { s.Name = "wrk-01" }),
+		step(func(s *plan.AwaitReady) { s.Name, s.Timeout, s.Settle = "wrk-01", 10*time.Minute, 30*time.Second }),
 	}}
 	create := plan.Roll{VM: "wrk-02", Action: plan.Create, Reason: "is missing", Steps: []plan.Step{
-		step(func(s *plan.CreateDisk) { s.Path = "[ds1] lkv-disks/workers/wrk-02-docker.vmdk" }),
+		step(func(s *plan.CreateDisk) {
+			s.Name, s.Path, s.Disk = "wrk-02", "[ds1] lkv-disks/workers/wrk-02-docker.vmdk", plan.WantDisk{Name: "docker", Bytes: 10 << 30}
+		}),
 	}}
 	p := plan.Plan{
 		Waves:   []plan.Wave{{Rolls: []plan.Roll{roll}}, {Rolls: []plan.Roll{create}}},
 		Blocked: []plan.Blocked{{VM: "wrk-07", Code: "R06", Reason: "disk 6000C29a is recorded, none is attached", Clear: "lkv disks attach --vm wrk-07"}, {Code: "R12", Reason: "too many failed"}},
 		Same:    []string{"wrk-03", "wrk-04"},
 		Extra:   []string{"wrk-09"},
+		Retired: []string{"wrk-08-retired-20260102-0304"},
+		Later:   []plan.Later{{VM: "wrk-05", Reason: "outside the window", Until: time.Date(2026, 1, 2, 21, 0, 0, 0, time.UTC)}, {VM: "wrk-06", Reason: "not among the targets"}},
 	}
 	o := plan.Observed{VMs: []plan.VM{
-		{Name: "wrk-01", Fleet: "workers", Disks: []plan.Disk{{UUID: "6000C291", Path: "[ds1] lkv-disks/workers/wrk-01-docker.vmdk"}}},
+		{
+			Name: "wrk-01", Fleet: "workers", Disks: []plan.Disk{{UUID: "6000C291", Path: "[ds1] lkv-disks/workers/wrk-01-docker.vmdk", Bytes: 10 << 30}},
+			Record: plan.Record{Disks: []plan.DiskRecord{{Name: "docker", UUID: "6000C291"}}},
+		},
 		{Name: "wrk-02", Disks: []plan.Disk{{UUID: "foreign", Path: "[ds1] other/disk.vmdk"}}},
 	}}
-	return p, o
+	want := plan.Desired{
+		Fleet: "workers", Image: plan.Image{Name: "worker", Digest: strings.Repeat("b1f0", 16)},
+		VMs:     []plan.WantVM{{Name: "wrk-01", Disks: []plan.WantDisk{{Name: "docker", Mount: "/var/lib/docker"}}}},
+		Rollout: plan.Rollout{Strategy: plan.InPlace, MaxUnavailable: 1, Bake: 5 * time.Minute, Drain: true, Grace: 2 * time.Minute, Timeout: 10 * time.Minute, Settle: 30 * time.Second},
+	}
+	return want, o, p
 }
 
 func step[S plan.Step](fill func(*S)) plan.Step {
@@ -46,10 +59,9 @@ func step[S plan.Step](fill func(*S)) plan.Step {
 }
 
 func TestPlanText(t *testing.T) {
-	p, o := example()
-	var d PlanDoc
-	d.Add("workers", p, o)
-	d.Add("quiet", plan.Plan{}, plan.Observed{})
+	d := NewPlanDoc()
+	d.Add(example())
+	d.Add(plan.Desired{Fleet: "quiet"}, plan.Observed{}, plan.Plan{})
 	for i := range d.Fleets[0].Waves { // steps speak for themselves elsewhere
 		for j := range d.Fleets[0].Waves[i].Rolls {
 			d.Fleets[0].Waves[i].Rolls[j].Steps = []string{"first step", "second step"}
@@ -74,8 +86,8 @@ func TestPlanText(t *testing.T) {
 }
 
 func TestEmptyPlanIsNeitherPendingNorRefused(t *testing.T) {
-	var d PlanDoc
-	d.Add("quiet", plan.Plan{Same: []string{"a"}}, plan.Observed{})
+	d := NewPlanDoc()
+	d.Add(plan.Desired{Fleet: "quiet"}, plan.Observed{}, plan.Plan{Same: []string{"a"}})
 	if d.Pending() || d.Refused() || d.MutatingCalls != 0 {
 		t.Errorf("%+v", d)
 	}
@@ -86,11 +98,55 @@ func TestEmptyPlanIsNeitherPendingNorRefused(t *testing.T) {
 }
 
 func TestUnknownStepsCountAsDestructive(t *testing.T) {
-	_, o := example()
-	var d PlanDoc
-	d.Add("workers", plan.Plan{Waves: []plan.Wave{{Rolls: []plan.Roll{{VM: "wrk-01", Action: plan.RollISO, Steps: []plan.Step{stranger{}}}}}}}, o)
-	if d.DestructiveOps != 1 || d.Fleets[0].Waves[0].Rolls[0].DataDisks[0].DestructiveOps != 1 {
+	want, o, _ := example()
+	odd := stranger{step(func(s *plan.PowerOn) { s.Name = "wrk-01" })}
+	d := NewPlanDoc()
+	d.Add(want, o, plan.Plan{Waves: []plan.Wave{{Rolls: []plan.Roll{{VM: "wrk-01", Action: plan.RollISO, Steps: []plan.Step{odd}}}}}})
+	if d.DestructiveOps != 1 || d.Fleets[0].Waves[0].Rolls[0].DataDisks[0].DestructiveOps != 1 || len(d.DisksAtRisk) != 1 {
 		t.Errorf("%+v", d)
+	}
+}
+
+// A replacement shows both VMs and where the disk goes; what a later run has left of it shows the VM that is left.
+func TestReplacementsShowBothVMs(t *testing.T) {
+	const uuid, path = "6000C291", "[ds1] lkv-disks/workers/wrk-01-docker.vmdk"
+	disk := plan.DiskRecord{Name: "docker", UUID: uuid, Path: path}
+	blue, green := plan.Of("wrk-01"), plan.Of("wrk-01-green")
+	become := []plan.Step{
+		step(func(s *plan.Retire) {
+			s.Name, s.To, s.Why = blue.Name, "wrk-01-retired-20260102-0304", "another VM took its place"
+		}),
+		step(func(s *plan.Rename) { s.Name, s.To = green.Name, blue.Name }),
+		step(func(s *plan.Release) { s.Name = blue.Name }),
+	}
+	over := plan.Roll{VM: "wrk-01", Action: plan.Replace, Reason: "image 9ac2 → b1f0", Steps: append([]plan.Step{
+		step(func(s *plan.Claim) { s.Name = blue.Name }),
+		step(func(s *plan.CreateVM) {
+			s.Name, s.Want.Name, s.Record.Takes = green.Name, green.Name, []plan.DiskRecord{disk}
+		}),
+		step(func(s *plan.Shutdown) { s.Name = blue.Name }),
+		step(func(s *plan.DetachDisk) { s.Name, s.Disk = blue.Name, disk }),
+		step(func(s *plan.AttachDisk) { s.Name, s.Disk = green.Name, disk }),
+		step(func(s *plan.PowerOn) { s.Name = green.Name }),
+	}, become...)}
+	fresh := plan.Roll{VM: "wrk-01", Action: plan.Replace, Reason: "image 9ac2 → b1f0", Steps: append([]plan.Step{
+		step(func(s *plan.CreateDisk) {
+			s.Name, s.Path, s.Disk = green.Name, "[ds1] lkv-disks/workers/wrk-01-docker-g1.vmdk", plan.WantDisk{Name: "docker", Bytes: 10 << 30, Thin: true}
+		}),
+		step(func(s *plan.CreateVM) { s.Name = green.Name }),
+	}, become...)}
+	rest := plan.Roll{VM: "wrk-01", Action: plan.Finish, Reason: "a roll stopped halfway", Steps: become[1:]}
+	want, have, _ := example()
+	want.Rollout.Strategy, want.Rollout.Disk, want.Rollout.Drain = plan.BlueGreen, plan.HandOver, false
+	d := NewPlanDoc()
+	d.Add(want, have, plan.Plan{Waves: []plan.Wave{{Rolls: []plan.Roll{over}}, {Rolls: []plan.Roll{fresh}}, {Rolls: []plan.Roll{rest}}}})
+	var b bytes.Buffer
+	if err := d.Write(&b, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/replace.golden", b.String())
+	if got := d.Fleets[0].Waves[0].Rolls[0].DataDisks; len(got) != 1 || got[0].Detaches != 1 || got[0].DestructiveOps != 0 {
+		t.Errorf("%+v", got)
 	}
 }
 
