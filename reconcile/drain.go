@@ -79,6 +79,9 @@ func (e *engine) hooks(ctx context.Context, r plan.Roll, s plan.Step) error {
 		}
 		return drainError{errors.Join(fmt.Errorf("drain: %w", err), e.undrain(context.WithoutCancel(ctx), r, s))}
 	case plan.Restore:
+		if e.Drainer == nil { // the fleet has no hook any more: what is left is the record
+			return nil
+		}
 		return e.during(ctx, r, s, func(ctx context.Context) error { return e.Drainer.Restore(ctx, vm, r.Reason) })
 	}
 	return nil
