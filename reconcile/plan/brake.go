@@ -29,7 +29,7 @@ func (f *fleet) braked() *Blocked {
 	return &Blocked{Code: R12,
 		Reason: fmt.Sprintf("%d of %d do not serve, and not because of a roll (%s: %s); with more than %d, nothing is begun",
 			len(lost), len(f.members), lost[0].want.Name, lost[0].reason, f.bearable()),
-		Clear: "look for one cause: a host, a datastore, the network, vCenter; when it is cured they serve again; or have them brought back: lkv reconcile --no-brake; or raise max_unavailable"}
+		Clear: "look for one cause: a host, a datastore, the network, vCenter; when it is cured they serve again; or have them brought back: lkv reconcile --ignore-brake; or raise max_unavailable"}
 }
 
 // bearable is how many VMs may be lost without a brake: max_unavailable, or a fifth of the fleet when that is more.

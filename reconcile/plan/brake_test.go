@@ -89,7 +89,7 @@ func TestBrake(t *testing.T) {
 		c.world(&d, &o)
 		p, got := Compute(d, o, t0), ""
 		for _, b := range p.Blocked {
-			if b.VM == "" && b.Code == R12 && strings.Contains(b.Clear, "--no-brake") {
+			if b.VM == "" && b.Code == R12 && strings.Contains(b.Clear, "--ignore-brake") {
 				got = b.Reason
 			}
 		}
