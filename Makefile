@@ -8,7 +8,7 @@ FUZZTIME ?= 10s
 LDFLAGS := -s -w -X main.version=$(VERSION)
 E2E     := LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) test -count=1 -tags e2e -v
 
-.PHONY: help demo test unit boot-test demo-test conformance race bench fuzz lint build components docker deps clean generate
+.PHONY: help demo test unit boot-test demo-test conformance race sweep bench fuzz lint build components docker deps clean generate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ conformance: build components ## the same root file system as LinuxKit's own bui
 
 race: ## unit tests under the race detector
 	$(GO) test -race ./specs/... ./images/... ./build/... ./push/... ./reconcile/... ./internal/... ./cmd/...
+
+sweep: ## every crash at every call, every failed look, seeded chaos and the search of all states: hours of fleets in minutes
+	LKV_SWEEP=1 $(GO) test -count=1 -timeout 20m -run 'Sweep|Crash|Look|Chaos|Search|KillTable' ./reconcile
 
 bench: build components ## lkv build against LinuxKit's own builder in one run, then the packages' benchmarks
 	cd e2e/conformance && LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) run ./bench -example $(CURDIR)/specs/examples/docker-host

@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -68,7 +70,8 @@ func (e *engine) stamp(s plan.Step) plan.Step {
 	return s
 }
 
-// note remembers what a step of a roll did to its claims, and that a VM that was started has not passed its gate.
+// note remembers what a step of a roll did to its claims and names, and that a VM that was started has not passed its
+// gate.
 func (e *engine) note(r plan.Roll, s plan.Step) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -81,7 +84,7 @@ func (e *engine) note(r plan.Roll, s plan.Step) {
 		delete(e.gated, r.VM)
 		e.started[s.VM()] = e.Clock.Now()
 	case plan.Rename:
-		e.held[s.To] = e.held[s.VM()]
+		e.held[s.To], e.seen[s.To] = e.held[s.VM()], e.seen[s.VM()]
 		delete(e.held, s.VM())
 	case plan.Release, plan.Retire, plan.Forget, plan.DestroyVM:
 		delete(e.held, s.VM())
@@ -105,13 +108,22 @@ func (e *engine) renew(ctx context.Context, r plan.Roll, next plan.Step) error {
 	return nil
 }
 
+// errLapsed is a claim of this run that expired before it could be renewed: a call took too long, or this machine was
+// away. Nothing that was seen before holds any more, so it is not taken again without another look: by now a VM of the
+// same name may be another one (A6).
+var errLapsed = errors.New("the claim has expired meanwhile")
+
 // renewOne renews the claim of one VM. Without a claim there is nothing to renew: disks are created before their VM.
 func (e *engine) renewOne(ctx context.Context, r plan.Roll, name string, need time.Duration) error {
 	e.mu.Lock()
 	held, ok := e.held[name]
 	e.mu.Unlock()
-	if !ok || held.expires.Sub(e.Clock.Now()) > need {
+	left := held.expires.Sub(e.Clock.Now())
+	switch {
+	case !ok || left > need:
 		return nil
+	case left <= 0:
+		return fmt.Errorf("renew the claim of %s: %w", name, errLapsed)
 	}
 	c := plan.Claim{Owner: e.Desired.Claimer, Epoch: held.epoch, Started: held.started,
 		TTL: e.ttl(), Expires: e.Clock.Now().Add(e.ttl())}

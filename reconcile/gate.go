@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -92,6 +93,27 @@ func (e *engine) patience(vm string, now time.Time) time.Duration {
 		return e.Poll
 	}
 	return max(2*e.Poll, 4*e.Poll-now.Sub(on))
+}
+
+// relieved looks once more, before a VM is taken down or retired because another one has its place, whether that one
+// still serves: since its gate passed the drain may have taken long (A1, A4).
+func (e *engine) relieved(ctx context.Context, r plan.Roll, s plan.Step) error {
+	green := plan.GreenName(r.VM)
+	switch s.(type) {
+	case plan.Shutdown, plan.Retire:
+	default:
+		return nil
+	}
+	if s.VM() != r.VM || !e.isGated(r.VM) || !slices.Contains(namesOf(r), green) {
+		return nil
+	}
+	gate := plan.AwaitReady{}
+	gate.Name = green
+	g, err := e.gate(ctx, gate)
+	if why := cmp.Or(g.why, g.blind); err == nil && why != "" {
+		err = fmt.Errorf("%s does not serve any more: %s", green, why)
+	}
+	return err
 }
 
 // deadline is when a gate must hold: after its own time, and not after the roll's.

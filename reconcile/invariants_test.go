@@ -49,11 +49,11 @@ func (l ledger) faults(o plan.Observed) []string {
 				note("D3: %s is on %s and %s", d.Path, user[d.UUID], v.Name)
 			}
 			user[d.UUID] = v.Name
-			if !names(v.Record.Disks, d) {
+			if v.Fleet != "" && !names(v.Record.Disks, d) {
 				note("D5: %s is attached to %s and not in its record", d.Path, v.Name)
 			}
 		}
-		if v.Power != plan.On || l.touched[v.ID] {
+		if v.Power != plan.On || l.touched[v.ID] || v.Fleet == "" {
 			continue
 		}
 		if len(v.Disks) != len(v.Record.Disks) || len(v.Record.Takes) > 0 {

@@ -124,7 +124,7 @@ func (w *world) judgePowerOn(s plan.PowerOn, v plan.VM) {
 // judgeRelease asks of a roll that ends well that the VM has served for the settle time (A4), and of every roll that
 // it leaves no node without work (A8).
 func (w *world) judgeRelease(s plan.Release, v plan.VM) {
-	if !s.At.IsZero() && w.upFor(v) < w.want.Rollout.Settle {
+	if !s.At.IsZero() && !w.ledger.touched[v.ID] && w.upFor(v) < w.want.Rollout.Settle {
 		w.note(s, "A4: it has served for %s", w.upFor(v))
 	}
 	if w.drained[node(v)] && v.Power == plan.On {

@@ -34,7 +34,7 @@ func (x rules) permit(o plan.Observed, s plan.Step, d plan.Desired, now time.Tim
 	case plan.CreateDisk:
 		return x.createDisk(o, s, d)
 	case plan.CreateVM:
-		return x.createVM(o, s, now)
+		return x.createVM(o, s, d, now)
 	case plan.DestroyVM:
 		if at(o, s.VM()) == nil {
 			return true, nil
@@ -140,7 +140,7 @@ func (x rules) createDisk(o plan.Observed, s plan.CreateDisk, d plan.Desired) (b
 	return false, nil
 }
 
-func (x rules) createVM(o plan.Observed, s plan.CreateVM, now time.Time) (bool, error) {
+func (x rules) createVM(o plan.Observed, s plan.CreateVM, d plan.Desired, now time.Time) (bool, error) {
 	for _, v := range o.VMs {
 		r := v.Record
 		same := v.Name == s.VM()
@@ -164,6 +164,13 @@ func (x rules) createVM(o plan.Observed, s plan.CreateVM, now time.Time) (bool, 
 	}
 	if x.gone[s.ISO] || s.ISO == "" {
 		return false, refused(s, plan.R01, "ISO %s is not there", s.ISO)
+	}
+	if s.Record.Replaces == "" {
+		return false, nil
+	}
+	blue := byID(o, s.Record.Replaces)
+	if x.on("blue's claim") && (blue == nil || !blue.Record.Retired.IsZero() || blue.Record.Owner != d.Claimer || !now.Before(blue.Record.Expires)) {
+		return false, refused(s, plan.R16, "what it is to replace is not claimed by %s any more", d.Claimer)
 	}
 	return false, nil
 }

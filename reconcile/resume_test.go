@@ -129,37 +129,6 @@ func (w *world) claim(who string, until time.Time) {
 	r.Owner, r.Epoch, r.Started, r.Expires = who, r.Epoch+1, time.Now(), until
 }
 
-// However a resume is cut off, the next one finishes it, also under another name, and nothing else has changed.
-func TestResumeCrashes(t *testing.T) {
-	for name, fault := range faults {
-		for n := 1; n <= 2 && fault != nil; n++ {
-			for _, next := range []string{"b", "c"} {
-				synctest.Test(t, func(t *testing.T) {
-					d, w := standstill(t)
-					r := &run{w: w}
-					r.fault = func(i int, _ plan.Step, do func() error) error {
-						if i == n {
-							return fault(r, do)
-						}
-						return do()
-					}
-					first, err := Resume(t.Context(), options(d, r))
-					if err != nil || r.dead != (len(first.Failures) == 1) {
-						t.Errorf("%s at call %d: %+v, %v", name, n, first, err)
-					}
-					if d.Claimer = next; next == "c" {
-						time.Sleep(10 * time.Minute) // claims of the dead expire
-					}
-					resume(t, w, d)
-					if v := w.vm("wrk-01").Record; v.Failed != "" || v.Owner != "" || !v.Started.IsZero() {
-						t.Errorf("%s at call %d, then %s: %+v", name, n, next, v)
-					}
-				})
-			}
-		}
-	}
-}
-
 func TestResumeInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, w := standstill(t)

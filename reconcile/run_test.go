@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
@@ -33,18 +31,6 @@ func intact(t *testing.T, w *world) {
 	if len(w.broken) > 0 {
 		t.Fatalf("broken:\n%s\nlog:\n%s", strings.Join(w.broken, "\n"), strings.Join(w.log, "\n"))
 	}
-}
-
-// end is the world without what may depend on crashes.
-func end(w *world) plan.Observed {
-	o := w.seen()
-	for i := range o.VMs {
-		v := &o.VMs[i]
-		v.Record.Epoch, v.Record.Token, v.Guest.Token, v.Age, v.Record.Rolled = 0, "", "", 0, time.Time{}
-	}
-	slices.SortFunc(o.VMs, func(a, b plan.VM) int { return a.Ordinal - b.Ordinal })
-	slices.SortFunc(o.Files, func(a, b plan.DiskFile) int { return strings.Compare(a.Path, b.Path) })
-	return o
 }
 
 // mixed is the world of most tests: of three VMs one is missing, two run the old image.
@@ -92,7 +78,8 @@ func TestRunWithSecureBoot(t *testing.T) {
 				if i != n {
 					return do()
 				}
-				return faults["killed before"](r, do)
+				r.dead = true
+				return errDead
 			}
 			if _, err := Run(t.Context(), options(d, r)); err != nil {
 				t.Fatal(err)
@@ -104,90 +91,6 @@ func TestRunWithSecureBoot(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// faults are the ways a call can go wrong. A killed run is dead for good.
-var faults = map[string]func(r *run, do func() error) error{
-	"fails before":     func(*run, func() error) error { return errors.New("injected: connection refused") },
-	"reply lost":       func(_ *run, do func() error) error { _ = do(); return errors.New("injected: connection reset") },
-	"killed before":    func(r *run, _ func() error) error { r.dead = true; return errDead },
-	"killed after":     func(r *run, do func() error) error { _ = do(); r.dead = true; return errDead },
-	"fails for a time": nil, // every attempt from here on, see below
-}
-
-// TestCrashAtEveryCall injects every fault at every mutating call of a clean run, starts again, under the same name or
-// another, and asserts every invariant and the same end as the clean run (A5).
-func TestCrashAtEveryCall(t *testing.T) {
-	var golden plan.Observed
-	calls := 0
-	synctest.Test(t, func(t *testing.T) {
-		d, w := mixed("a")
-		calls = converge(t, w, d, Converged).Mutations
-		golden = end(w)
-	})
-	for name, fault := range faults {
-		for n := 1; n <= calls; n++ {
-			for _, next := range []string{"a", "b"} {
-				t.Run(fmt.Sprintf("%s/%d/%s", name, n, next), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						d, w := mixed("a")
-						r := &run{w: w}
-						r.fault = func(i int, s plan.Step, do func() error) error {
-							switch {
-							case i == n && fault != nil:
-								return fault(r, do)
-							case i >= n && fault == nil:
-								return errors.New("injected: no host is compatible")
-							}
-							return do()
-						}
-						first, err := Run(t.Context(), options(d, r))
-						if err != nil {
-							t.Fatalf("%+v: %v", first, err)
-						}
-						if want := !r.dead && fault != nil; (first.Outcome == Converged) != want {
-							t.Fatalf("the first run ended %s", first.Outcome)
-						}
-						intact(t, w)
-						d.Claimer = next
-						if next == "b" {
-							time.Sleep(10 * time.Minute) // claims of the dead expire
-						}
-						converge(t, w, d, Converged)
-						if diff := cmp.Diff(golden, end(w), cmpopts.EquateEmpty()); diff != "" {
-							t.Errorf("(-clean run +after the crash):\n%s", diff)
-						}
-					})
-				})
-			}
-		}
-	}
-}
-
-// TestTwoCrashes kills a run and then the run that continues.
-func TestTwoCrashes(t *testing.T) {
-	for i := 1; i <= 15; i++ {
-		for j := 1; j <= 15; j++ {
-			synctest.Test(t, func(t *testing.T) {
-				d, w := mixed("a")
-				for _, n := range []int{i, j} {
-					r := &run{w: w}
-					r.fault = func(k int, _ plan.Step, do func() error) error {
-						err := do()
-						if k == n {
-							r.dead = true
-							return errDead
-						}
-						return err
-					}
-					if _, err := Run(t.Context(), options(d, r)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				converge(t, w, d, Converged)
-			})
-		}
 	}
 }
 

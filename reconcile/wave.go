@@ -63,8 +63,7 @@ func (e *engine) roll(ctx context.Context, r plan.Roll) {
 // what released it was a gate that another run saw, or saw for too short, so it is waited for again (A4).
 func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 	if _, ok := s.(plan.Release); ok && r.Action != plan.GiveBack && !e.isGated(r.VM) {
-		gate := plan.AwaitReady{Timeout: e.Desired.Rollout.Timeout, Settle: e.Desired.Rollout.Settle}
-		gate.Name = s.VM()
+		gate := e.again(r, s.VM())
 		if err := e.timed(s.VM(), gate, func() error { return e.await(ctx, r, gate) }); err != nil {
 			return err
 		}
@@ -73,6 +72,9 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 		return e.timed(s.VM(), gate, func() error { return e.await(ctx, r, gate) })
 	}
 	if err := e.renew(ctx, r, s); err != nil {
+		return err
+	}
+	if err := e.relieved(ctx, r, s); err != nil {
 		return err
 	}
 	leave, err := e.limits.enter(ctx, s, e.latest(s.VM()))
@@ -92,6 +94,18 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 	}
 	e.note(r, s)
 	return nil
+}
+
+// again is the gate of a VM whose roll another run brought to its end: of the wanted image, or, in a rollback, of the
+// one that was put back.
+func (e *engine) again(r plan.Roll, vm string) plan.AwaitReady {
+	gate := plan.AwaitReady{Timeout: e.Desired.Rollout.Timeout, Settle: e.Desired.Rollout.Settle}
+	gate.Name = vm
+	if r.Action == plan.Rollback {
+		rec := e.latest(vm).Record
+		gate.ImageID, gate.Token = rec.ImageID, rec.Token
+	}
+	return gate
 }
 
 // timed reports a step's start and end.

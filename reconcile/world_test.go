@@ -228,8 +228,9 @@ func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 	if r.fault == nil {
 		return do()
 	}
+	from := time.Now()
 	err := r.fault(r.calls, s, do)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && time.Since(from) < 10*time.Minute {
 		r.w.broken = append(r.w.broken, "the call in flight was cut: "+s.String())
 	}
 	return err
