@@ -26,7 +26,7 @@ type target struct {
 	fleet   *vsphere.Fleet
 	checks  reconcile.Checks
 	drain   reconcile.Drainer // nil: VMs are not drained
-	blocked []plan.Blocked // why there is nothing to compare with; then the rest is empty
+	blocked []plan.Blocked    // why there is nothing to compare with; then the rest is empty
 }
 
 // fleets returns the fleets that --fleet names. What this version cannot do is refused before anything is connected.

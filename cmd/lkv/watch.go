@@ -61,7 +61,12 @@ func (s system) watch(c *cli.Context) error {
 			hook.Send(e)
 		}
 	})
-	opt.Monitor, opt.Once = s.monitor, func(context.Context) ([]reconcile.Result, error) { return s.again(c) }
+	hints := s.listener(c, opt.Log)
+	opt.Wake = hints.wake
+	opt.Monitor, opt.Once = s.monitor, func(ctx context.Context) ([]reconcile.Result, error) {
+		defer hints.start(ctx)
+		return s.again(c)
+	}
 	if hook, err = s.webhook(spec.Reconcile, opt.Log); err != nil {
 		return err
 	}
@@ -72,6 +77,7 @@ func (s system) watch(c *cli.Context) error {
 	if hook != nil {
 		posted.Go(func() { hook.Run(after) })
 	}
+	defer hints.all.Wait()
 	hangups, stop := onHangup(after)
 	defer stop()
 	opt.Now = hangups

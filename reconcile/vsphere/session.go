@@ -23,6 +23,7 @@ type session struct {
 
 	mu     sync.Mutex
 	logins int
+	denied error // vCenter does not take the password any more: asking again would lock the account
 }
 
 // pauses before reads are repeated.
@@ -72,7 +73,14 @@ func (s *session) again(ctx context.Context, before int) error {
 	if s.logins != before {
 		return nil
 	}
-	return s.loginLocked(ctx)
+	if s.denied != nil {
+		return s.denied
+	}
+	err := s.loginLocked(ctx)
+	if fault.Is(err, &types.InvalidLogin{}) {
+		s.denied = err
+	}
+	return err
 }
 
 func (s *session) login(ctx context.Context) error {

@@ -29,7 +29,8 @@ var watched = []string{
 // are one wake-up, and those that lkv itself makes wake as well. It is a hint to look early and nothing else: one that
 // is lost, for example while vCenter is away, is made up for by one too many, and a fleet without any VM has none, so
 // that the caller looks now and then by itself. It goes on through errors and ends of sessions. The channel is closed
-// when ctx ends. The error says that this is no vCenter.
+// when ctx ends, and when vCenter refuses the password in a new session: asking on would lock the account. The error says
+// that this is no vCenter.
 func (f *Fleet) Changes(ctx context.Context, desired plan.Desired) (<-chan struct{}, error) {
 	if !f.c.vcenter() {
 		return nil, fmt.Errorf("%s is %s: VMs are managed through a vCenter only", f.c.base, f.c.About())
@@ -53,7 +54,10 @@ func (f *Fleet) followFleet(ctx context.Context, desired plan.Desired, wake func
 	back := firstBack
 	for missed := false; ctx.Err() == nil; missed = true {
 		followed, err := f.followOnce(ctx, desired, missed, wake)
-		if followed || err == nil {
+		switch {
+		case isFault[*types.InvalidLogin](err):
+			return
+		case followed || err == nil:
 			back = firstBack
 		}
 		if sleep(ctx, back) != nil {

@@ -18,6 +18,7 @@ type sleeper struct {
 	following chan struct{} // holds one for every time vCenter was asked anew to tell what changes
 	wake      <-chan struct{}
 	stop      func()
+	c         *vsphere.Client
 }
 
 // sleeper follows a fleet, in a session of its own, and returns when vCenter is asked to tell what changes.
@@ -44,6 +45,7 @@ func (r *rig) sleeper(d plan.Desired) *sleeper {
 	if err != nil {
 		r.Fatal(err)
 	}
+	s.c = c
 	s.stop = func() {
 		r.Helper()
 		stop()
@@ -112,4 +114,24 @@ func TestChangesOutliveTheSession(t *testing.T) {
 	}
 	a.change(one, types.VirtualMachineConfigSpec{Annotation: "y"})
 	s.wait("a change in the new session", s.wake)
+}
+
+// A password that was changed meanwhile ends the following at once: asking on would lock the account.
+func TestChangesEndWithThePassword(t *testing.T) {
+	r, _, d := made(t)
+	s := r.sleeper(d)
+	defer s.stop()
+	s.c.ChangePassword("another one")
+	r.lab.ExpireSessions()
+	r.admin("DC1").change(one, types.VirtualMachineConfigSpec{Annotation: "x"}) // ends what is asked already
+	for {
+		select {
+		case _, open := <-s.wake: // or the change's
+			if !open {
+				return
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("it goes on")
+		}
+	}
 }
