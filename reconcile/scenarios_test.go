@@ -52,7 +52,7 @@ var scenarios = []scenario{
 	{name: "scale-in", ends: Converged, whole: true, make: func() (plan.Desired, *world) {
 		d, w := onNew(3, func(d *plan.Desired, _ *world) { d.Rollout.ScaleIn, d.Rollout.Drain = 1, true })()
 		d.VMs, w.ledger.surplus, w.floor = d.VMs[:2], 1, 2
-		w.want = d
+		w.want, w.old = d, w.now.Clone()
 		return d, w
 	}},
 	{name: "hand-over", ends: Converged, whole: true, make: policy(2, func(d *plan.Desired, _ *world) {
@@ -105,7 +105,7 @@ func policy(n int, change func(*plan.Desired, *world)) func() (plan.Desired, *wo
 		d := wish(n, "")
 		w := newWorld(d, all(n)...)
 		change(&d, w)
-		w.want = d
+		w.want, w.old = d, w.now.Clone()
 		return d, w
 	}
 }
@@ -129,7 +129,7 @@ func retiredFleet() (plan.Desired, *world) {
 	v := w.vm("wrk-03")
 	at := time.Now().Add(-2 * time.Hour)
 	v.Name, v.Power, v.Record.Retired = plan.RetiredName(v.Name, at), plan.Off, at
-	w.want = d
+	w.want, w.old = d, w.now.Clone()
 	return d, w
 }
 
@@ -199,7 +199,9 @@ func end(w *world) plan.Observed {
 			r.Owner = "somebody"
 		}
 	}
-	slices.SortFunc(o.VMs, func(a, b plan.VM) int { return strings.Compare(fmt.Sprint(a.Ordinal, a.Name), fmt.Sprint(b.Ordinal, b.Name)) })
+	slices.SortFunc(o.VMs, func(a, b plan.VM) int {
+		return strings.Compare(fmt.Sprint(a.Ordinal, a.Name), fmt.Sprint(b.Ordinal, b.Name))
+	})
 	slices.SortFunc(o.Files, func(a, b plan.DiskFile) int { return strings.Compare(a.Path, b.Path) })
 	slices.Sort(o.Made)
 	return o

@@ -61,6 +61,7 @@ type world struct {
 	floor   int // VMs that must serve all the time
 	slow    time.Duration
 	looks   int // observations so far
+	lied    bool // a look was wrong and did not say so
 	badLook func(n int) (plan.Observed, error, bool)
 	turn    func() // blocks until it is this call's turn; nil: at once
 }
