@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,15 @@ type patient struct {
 	sleep func(context.Context, time.Duration) error // nil: one try
 	stall time.Duration
 	tell  func(error, time.Duration) // before every pause
+	most  int                        // tries of one call; 0: tries
+}
+
+// Patiently returns a store whose calls are made up to n times while their errors are temporary, with the pauses that
+// a push makes. It is for those who only read; what a store can besides is not in it. A nil sleep is one try.
+func Patiently(s Store, n int, sleep func(context.Context, time.Duration) error) Store {
+	p := calm(s, sleep)
+	p.most = n
+	return p
 }
 
 // again makes a call until it succeeds, fails for good, or is out of tries.
@@ -46,7 +56,7 @@ func (p patient) again(ctx context.Context, call func() error) error {
 			return err
 		}
 		err := call()
-		if err == nil || !passing(err) || p.sleep == nil || n == tries || ctx.Err() != nil {
+		if err == nil || !passing(err) || p.sleep == nil || n == cmp.Or(p.most, tries) || ctx.Err() != nil {
 			return err
 		}
 		p.tell(err, pause(n))

@@ -41,7 +41,11 @@ func (s system) channels(c *cli.Context) error {
 		names[i] = img.Name
 	}
 	return s.withStores(c, spec, func(stores []push.Store, v shelves) error {
-		list, err := push.Channels(c.Context, names, stores)
+		calm := make([]push.Store, len(stores))
+		for i, st := range stores {
+			calm[i] = s.patiently(st)
+		}
+		list, err := push.Channels(c.Context, names, calm)
 		if err != nil {
 			return err
 		}

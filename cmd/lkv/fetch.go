@@ -76,7 +76,7 @@ func (f *fetcher) ahead(ctx context.Context, fleet specs.Fleet, stores []push.St
 		b.digest, b.in.Channel = ch.Moves[0].ISO, fleet.Channel
 	}
 	for _, st := range stores {
-		if ok, err := stands(ctx, st, fleet, b.digest); err != nil || !ok {
+		if ok, err := stands(ctx, f.s.patiently(st), fleet, b.digest); err != nil || !ok {
 			return b, err
 		}
 	}

@@ -147,7 +147,7 @@ func (b bringing) run(ctx context.Context) ([]push.Result, error) {
 func (b bringing) present(ctx context.Context, m manifest.Manifest) ([]push.Result, error) {
 	results := []push.Result{}
 	for _, st := range b.in.Stores {
-		whole, err := push.Whole(ctx, st, b.in.Image, b.digest)
+		whole, err := push.Whole(ctx, push.Patiently(st, reads, b.in.Sleep), b.in.Image, b.digest)
 		if err != nil {
 			return nil, fmt.Errorf("store %s: %w", st.Name(), err)
 		}

@@ -97,6 +97,14 @@ func pushOne(ctx context.Context, in push.Input, v shelves) ([]push.Result, erro
 	return results, v.promote(ctx, push.Promotion{Image: in.Image, Digest: results[0].SHA256, Channel: channel, Now: in.Now})
 }
 
+// reads is how often a command that only reads asks a store the same: 7 s of pauses, while somebody waits for it.
+const reads = 4
+
+// patiently returns a store for reading.
+func (s system) patiently(st push.Store) push.Store {
+	return push.Patiently(st, reads, clock{s.Now}.Sleep)
+}
+
 // refusal gives errors of a push their refusal code.
 func refusal(err error) error {
 	switch {

@@ -91,6 +91,7 @@ func (x *sessions) facts(ctx context.Context, f specs.Fleet) (reconcile.Facts, e
 	}
 	named := ""
 	for _, store := range stores {
+		store = x.s.patiently(store)
 		if f.Digest == "" {
 			digest, err := channelOf(ctx, store, f)
 			var blocked plan.Blocked

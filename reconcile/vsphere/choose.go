@@ -2,7 +2,9 @@ package vsphere
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 )
 
 // Datastore returns the name of the one datastore that a name, an inventory path, a pattern or a datastore cluster stands
@@ -22,4 +24,21 @@ func (c *Client) Datastore(ctx context.Context, datacenter, name, folder string)
 		return "", fmt.Errorf("datastore %s: %w", name, err)
 	}
 	return d.name, nil
+}
+
+// holder returns the first datastore that has the folder; when none has it, the first. Of a single one nothing is asked.
+func holder(ctx context.Context, list []datastore, dir string) (datastore, error) {
+	for _, d := range list {
+		if len(list) == 1 {
+			break
+		}
+		_, err := d.search(ctx, dir, "*")
+		if err == nil {
+			return d, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return d, err
+		}
+	}
+	return list[0], nil
 }

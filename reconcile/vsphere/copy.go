@@ -2,7 +2,6 @@ package vsphere
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -14,25 +13,10 @@ import (
 // copyTime is how long a copy between datastores may take.
 const copyTime = 2 * time.Hour
 
-// CanCopyFrom tells whether vCenter itself can copy files from src to this store: src is a *Store of the same vCenter. It
-// asks nobody. Import rules keep src from being a push.Store here.
-func (s *Store) CanCopyFrom(src any) bool {
-	o, ok := src.(*Store)
-	if !ok || o == nil || !s.ds.c.vcenter() {
-		return false
-	}
-	id := s.ds.c.vim.ServiceContent.About.InstanceUuid
-	return id != "" && id == o.ds.c.vim.ServiceContent.About.InstanceUuid
-}
-
-// CopyFrom makes vCenter copy a file with a final name of src to a temporary name of this store, also between
-// datacenters. An existing target is fs.ErrExist, a missing source fs.ErrNotExist. When ctx ends, the copy is asked
-// to stop; what it left is for the caller to delete.
-func (s *Store) CopyFrom(ctx context.Context, src any, from, to string) error {
-	o, ok := src.(*Store)
-	if !ok || !s.CanCopyFrom(src) {
-		return judged(errors.New("the stores are not behind the same vCenter"))
-	}
+// copyFrom makes vCenter copy a file with a final name to a temporary name of this folder, also between datacenters.
+// An existing target is fs.ErrExist, a missing source fs.ErrNotExist. When ctx ends, the copy is asked to stop; what
+// it left is for the caller to delete.
+func (s *folder) copyFrom(ctx context.Context, o *folder, from, to string) error {
 	// The filter on the wire belongs to a session, and src may have come with another one.
 	s.ds.c.gate.own(o.ds.dc.Reference(), o.Path(""))
 	a, b := o.ds.dc.Reference(), s.ds.dc.Reference()

@@ -31,7 +31,7 @@ type Library struct {
 	api   *libraryAPI
 	name  string
 	lib   library.Library
-	files *Store // the library's folder on its datastore; only read
+	files *folder // the library's folder on its datastore; only read
 
 	mu      sync.Mutex
 	paths   map[string]string  // datastore paths of files that were looked at
@@ -105,7 +105,7 @@ func (l *Library) locate(ctx context.Context, datacenter string) error {
 	if err != nil {
 		return fmt.Errorf("content library %s: %w", l.lib.Name, err)
 	}
-	l.files = &Store{ds: list[0], name: l.name, root: "contentlib-" + l.lib.ID, via: route{mode: ViaVCenter}}
+	l.files = &folder{ds: list[0], root: "contentlib-" + l.lib.ID, via: route{mode: ViaVCenter}}
 	if l.files.ds.flat {
 		if l.files.top, err = l.files.ds.topName(ctx, l.files.root); err != nil {
 			return fmt.Errorf("content library %s: %w", l.lib.Name, err)

@@ -50,7 +50,7 @@ type directHost struct {
 
 // Put uploads a file. Only temporary names are let through. When a host that was to take the file does not, the next
 // upload goes through vCenter, and so does this one if nothing of it was sent yet; else the error is a temporary one.
-func (s *Store) Put(ctx context.Context, p string, r io.Reader, size int64) error {
+func (s *folder) Put(ctx context.Context, p string, r io.Reader, size int64) error {
 	h, err := s.direct(ctx)
 	if err != nil {
 		return judged(err)
@@ -105,7 +105,7 @@ func (v *route) giveUp() {
 }
 
 // direct returns the host that takes uploads; nil means vCenter. Hosts are asked once.
-func (s *Store) direct(ctx context.Context) (*directHost, error) {
+func (s *folder) direct(ctx context.Context) (*directHost, error) {
 	s.via.mu.Lock()
 	defer s.via.mu.Unlock()
 	if s.via.mode == ViaVCenter || s.via.asked || !s.ds.c.vcenter() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -12,8 +13,6 @@ import (
 	"sync"
 
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
@@ -22,26 +21,32 @@ import (
 type StoreConfig struct {
 	Name       string // of the store block
 	Datacenter string // name or inventory path; empty: the only one
-	Datastore  string // name, inventory path, or datastore cluster
+	Datastore  string // name, inventory path, pattern, or datastore cluster
 	Folder     string // top folder; default "lkv"
-	Image      string // whose files are read or written; of a datastore cluster, the member that has them is taken
 	Transport  string // "auto", "vcenter" or "host": who takes uploads; empty: "auto"
 }
 
-// Store is a folder of a datastore. It has the methods package push asks of a store. Paths are relative to the
-// folder and use slashes. Errors are *StoreError: they say whether another try may help.
+// Store is a folder of a datastore, or of all members of a datastore cluster (or all that a pattern fits). It has the
+// methods package push asks of a store. Paths are relative to the folder and use slashes. Errors are *StoreError: they
+// say whether another try may help.
+//
+// With several members: every file is looked for on all of them. What is new goes to the member with most free space,
+// and what replaces a file to where that lies. An ISO on a member in maintenance is not there, as no VM can boot from
+// it, so that a second copy is pushed; anything else may lie there. While a member cannot be read, a file that no other
+// has is not "missing" but an error, and nobody can say which files VMs use.
 type Store struct {
-	ds   datastore
-	name string
-	root string // as configured
-	via  route
+	name    string
+	members []*folder // those that take files first, most free space first
+	ready   int       // how many of them take files
+	dark    []string  // names of datastores that cannot be read, and why
 
-	mu  sync.Mutex
-	top string // of a datastore without plain top folders: what the first part of root is really called; empty: not made
+	mu    sync.Mutex
+	home  *folder            // gets what is new
+	where map[string]*folder // of files that were found or put; only with several members
 }
 
-// Store finds the datastore. Of a datastore cluster it takes the member that has the image's folder already, else the
-// one with most free space. One in maintenance, or that no host that works has mounted, is not taken.
+// Store finds the datastore, or the members of a datastore cluster. One in maintenance, or that no host that works has
+// mounted, gets no files; when there is no other, it is an error.
 func (c *Client) Store(ctx context.Context, cfg StoreConfig) (*Store, error) {
 	s, err := c.store(ctx, cfg)
 	if err != nil {
@@ -51,17 +56,18 @@ func (c *Client) Store(ctx context.Context, cfg StoreConfig) (*Store, error) {
 }
 
 func (c *Client) store(ctx context.Context, cfg StoreConfig) (*Store, error) {
-	s := &Store{name: cfg.Name, root: path.Clean(strings.Trim(cfg.Folder, "/")), via: route{mode: cmp.Or(cfg.Transport, Auto)}}
-	if s.root == "." {
-		s.root = "lkv"
+	cfg.Transport = cmp.Or(cfg.Transport, Auto)
+	root := path.Clean(strings.Trim(cfg.Folder, "/"))
+	if root == "." {
+		root = "lkv"
 	}
-	top, _, _ := strings.Cut(s.root, "/")
+	top, _, _ := strings.Cut(root, "/")
 	switch {
 	case top == "..":
 		return nil, fmt.Errorf("folder %q leaves the datastore", cfg.Folder)
 	case top == plan.DiskFolder:
 		return nil, fmt.Errorf("folder %q is where data disks lie: use another", cfg.Folder)
-	case !slices.Contains([]string{Auto, ViaVCenter, ViaHost}, s.via.mode):
+	case !slices.Contains([]string{Auto, ViaVCenter, ViaHost}, cfg.Transport):
 		return nil, fmt.Errorf("transport %q: write auto, vcenter or host", cfg.Transport)
 	}
 	dc, err := c.storeDatacenter(ctx, cfg)
@@ -72,19 +78,39 @@ func (c *Client) store(ctx context.Context, cfg StoreConfig) (*Store, error) {
 	if err == nil {
 		list, err = c.reachable(ctx, list)
 	}
-	if list, err = usable(list, err); err != nil {
+	list = slices.CompactFunc(list, func(a, b datastore) bool { return a.ref == b.ref }) // some servers name a member twice
+	good, err := usable(list, err)
+	if err != nil {
 		return nil, err
 	}
-	if s.ds, err = holder(ctx, list, path.Join(s.root, cfg.Image)); err != nil {
-		return nil, err
-	}
-	if s.ds.flat {
-		if s.top, err = s.ds.topName(ctx, top); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s := &Store{name: cfg.Name, ready: len(good), where: map[string]*folder{}}
+	for _, d := range append(good, slices.DeleteFunc(list, func(d datastore) bool { return d.out == "" })...) {
+		if err := s.join(ctx, cfg, root, d); err != nil {
 			return nil, err
 		}
 	}
-	s.own()
+	s.home = s.members[0]
 	return s, nil
+}
+
+// join adds a datastore. One that gets no files may be dark.
+func (s *Store) join(ctx context.Context, cfg StoreConfig, root string, d datastore) error {
+	f, err := openFolder(ctx, cfg, root, d)
+	if d.out != "" && err == nil {
+		if _, err = f.List(ctx, ""); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	switch {
+	case err == nil:
+		s.members = append(s.members, f)
+	case d.out != "":
+		s.dark = append(s.dark, d.name+" is "+d.out)
+	}
+	if d.out != "" {
+		return nil
+	}
+	return err
 }
 
 // storeDatacenter also takes the datacenter from the datastore's inventory path.
@@ -103,154 +129,87 @@ func (c *Client) storeDatacenter(ctx context.Context, cfg StoreConfig) (*object.
 	return c.datacenter(ctx, cfg.Datacenter)
 }
 
-// holder returns the first datastore that has the folder; when none has it, the first. Of a single one nothing is asked.
-func holder(ctx context.Context, list []datastore, dir string) (datastore, error) {
-	for _, d := range list {
-		if len(list) == 1 {
-			break
-		}
-		_, err := d.search(ctx, dir, "*")
-		if err == nil {
-			return d, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return d, err
-		}
-	}
-	return list[0], nil
-}
-
 // Name returns the store's name in lkv.hcl.
 func (s *Store) Name() string { return s.name }
 
-// Path returns the datastore path, for example "[iso-nfs] lkv/worker/0123.iso".
-func (s *Store) Path(p string) string { return s.ds.path(s.in(p)) }
+// Path returns the datastore path, for example "[iso-nfs] lkv/worker/0123.iso". Of several members it is that of the
+// one where the file was found or put; of any other file that of the one that would get it.
+func (s *Store) Path(p string) string { return s.at(p).Path(p) }
 
-// Datacenter returns the inventory path of the store's datacenter.
-func (s *Store) Datacenter() string { return s.ds.dc.InventoryPath }
-
-// in returns a path on the datastore.
-func (s *Store) in(p string) string {
+func (s *Store) at(p string) *folder {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	root := s.root
-	if s.top != "" {
-		_, below, _ := strings.Cut(root, "/")
-		root = path.Join(s.top, below)
-	}
-	return path.Join(root, p)
+	return cmp.Or(s.where[p], s.home)
 }
 
-// own tells the filter on the wire which folder is the store's.
-func (s *Store) own() { s.ds.c.gate.own(s.ds.dc.Reference(), s.Path("")) }
+func (s *Store) note(p string, f *folder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.where[p] = f
+}
 
 // Stat returns size and modification time of a file.
 func (s *Store) Stat(ctx context.Context, p string) (fs.FileInfo, error) {
-	var f file
-	err := again(ctx, func() (err error) { f, err = s.ds.stat(ctx, s.in(p)); return err })
+	_, info, err := s.find(ctx, p)
+	return info, err
+}
+
+// Open streams a file through vCenter. When the connection breaks, it goes on where it was.
+func (s *Store) Open(ctx context.Context, p string) (io.ReadCloser, error) {
+	f, err := s.holding(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return f.Open(ctx, p)
 }
 
-// List returns the files of a folder.
-func (s *Store) List(ctx context.Context, dir string) ([]fs.FileInfo, error) {
-	var list []file
-	err := again(ctx, func() (err error) { list, err = s.ds.search(ctx, s.in(dir), "*"); return err })
+// OpenRange streams at most n bytes of a file from an offset on. A server that does not know ranges sends the whole
+// file, of which the rest is thrown away here.
+func (s *Store) OpenRange(ctx context.Context, p string, off, n int64) (io.ReadCloser, error) {
+	f, err := s.holding(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	var out []fs.FileInfo
-	for _, f := range list {
-		if !f.dir {
-			out = append(out, f)
-		}
-	}
-	return out, nil
+	return f.OpenRange(ctx, p, off, n)
 }
 
-// Free returns the free bytes of the datastore, read afresh.
-func (s *Store) Free(ctx context.Context) (int64, error) {
-	var list []item
-	err := again(ctx, func() (err error) {
-		list, err = s.ds.c.retrieve(ctx, want{s.ds.ref, []string{"summary.freeSpace"}})
+// Put uploads a file. Only temporary names are let through.
+func (s *Store) Put(ctx context.Context, p string, r io.Reader, size int64) error {
+	f, err := s.target(ctx, p)
+	if err != nil {
 		return err
-	})
+	}
+	return f.Put(ctx, p, r, size)
+}
+
+// CanCopyFrom tells whether vCenter itself can copy files from src to this store: src is a *Store of the same vCenter. It
+// asks nobody. Import rules keep src from being a push.Store here.
+func (s *Store) CanCopyFrom(src any) bool {
+	o, ok := src.(*Store)
+	if !ok || o == nil || !s.client().vcenter() {
+		return false
+	}
+	id := s.client().vim.ServiceContent.About.InstanceUuid
+	return id != "" && id == o.client().vim.ServiceContent.About.InstanceUuid
+}
+
+func (s *Store) client() *Client { return s.members[0].ds.c }
+
+// CopyFrom makes vCenter copy a file with a final name of src to a temporary name of this store, also between
+// datacenters. An existing target is fs.ErrExist, a missing source fs.ErrNotExist. When ctx ends, the copy is asked
+// to stop; what it left is for the caller to delete.
+func (s *Store) CopyFrom(ctx context.Context, src any, from, to string) error {
+	o, ok := src.(*Store)
+	if !ok || !s.CanCopyFrom(src) {
+		return judged(errors.New("the stores are not behind the same vCenter"))
+	}
+	source, err := o.holding(ctx, from)
 	if err != nil {
-		return 0, fmt.Errorf("read free space of [%s]: %w", s.ds.name, err)
+		return err
 	}
-	free, ok := get[int64](list[0], "summary.freeSpace")
-	if !ok {
-		return -1, nil
+	f, err := s.target(ctx, to)
+	if err != nil {
+		return err
 	}
-	return free, nil
-}
-
-// Mkdir makes a folder with its parents.
-func (s *Store) Mkdir(ctx context.Context, dir string) error {
-	return again(ctx, func() error {
-		if s.ds.flat {
-			top, _, _ := strings.Cut(s.root, "/")
-			real, err := s.ds.namespace(ctx, top)
-			if err != nil {
-				return err
-			}
-			s.mu.Lock()
-			s.top = real
-			s.mu.Unlock()
-			s.own()
-		}
-		return s.ds.mkdir(ctx, s.in(dir))
-	})
-}
-
-// Move renames a file of the store. With overwrite false an existing target is fs.ErrExist.
-func (s *Store) Move(ctx context.Context, from, to string, overwrite bool) error {
-	dc := s.ds.dc.Reference()
-	res, err := methods.MoveDatastoreFile_Task(ctx, s.ds.c.vim, &types.MoveDatastoreFile_Task{
-		This: *s.ds.c.vim.ServiceContent.FileManager, SourceName: s.Path(from), SourceDatacenter: &dc,
-		DestinationName: s.Path(to), DestinationDatacenter: &dc, Force: types.NewBool(overwrite),
-	})
-	if err == nil {
-		_, err = s.ds.c.await(ctx, res.Returnval, nil, taskTime)
-	}
-	switch {
-	case isFault[*types.FileAlreadyExists](err):
-		err = fmt.Errorf("move to %s: %w", s.Path(to), fs.ErrExist)
-	case isMissing(err):
-		err = fmt.Errorf("move %s: %w", s.Path(from), fs.ErrNotExist)
-	}
-	return judged(err)
-}
-
-// Delete removes an unfinished upload.
-func (s *Store) Delete(ctx context.Context, p string) error {
-	if !temporary(p) {
-		return judged(&ForbiddenError{"Delete", p + " is no unfinished upload; see Remove"})
-	}
-	return s.remove(ctx, p)
-}
-
-// Remove removes a file that has its final name, which is <image>/<64 hex digits>.<anything>. Nothing else can be
-// removed through a Store. Whether anybody still needs the file is for the caller to know (UsedFiles).
-func (s *Store) Remove(ctx context.Context, p string) error {
-	if !finished(p) {
-		return judged(&ForbiddenError{"Remove", p + " is no file of an image"})
-	}
-	return s.remove(ctx, p)
-}
-
-func (s *Store) remove(ctx context.Context, p string) error {
-	dc := s.ds.dc.Reference()
-	res, err := methods.DeleteDatastoreFile_Task(ctx, s.ds.c.vim, &types.DeleteDatastoreFile_Task{
-		This: *s.ds.c.vim.ServiceContent.FileManager, Name: s.Path(p), Datacenter: &dc,
-	})
-	if err == nil {
-		_, err = s.ds.c.await(ctx, res.Returnval, nil, taskTime)
-	}
-	if isMissing(err) {
-		err = fmt.Errorf("delete %s: %w", s.Path(p), fs.ErrNotExist)
-	}
-	return judged(err)
+	return f.copyFrom(ctx, source, from, to)
 }

@@ -11,13 +11,13 @@ import (
 )
 
 // Open streams a file through vCenter. When the connection breaks, it goes on where it was.
-func (s *Store) Open(ctx context.Context, p string) (io.ReadCloser, error) {
+func (s *folder) Open(ctx context.Context, p string) (io.ReadCloser, error) {
 	return s.stream(ctx, p, 0, -1)
 }
 
 // OpenRange streams at most n bytes of a file from an offset on. A server that does not know ranges sends the whole
 // file, of which the rest is thrown away here.
-func (s *Store) OpenRange(ctx context.Context, p string, off, n int64) (io.ReadCloser, error) {
+func (s *folder) OpenRange(ctx context.Context, p string, off, n int64) (io.ReadCloser, error) {
 	if off < 0 || n < 0 {
 		return nil, judged(fmt.Errorf("read %s: %d bytes at %d: neither may be negative", s.Path(p), n, off))
 	}
@@ -27,13 +27,16 @@ func (s *Store) OpenRange(ctx context.Context, p string, off, n int64) (io.ReadC
 	return s.stream(ctx, p, off, n)
 }
 
-func (s *Store) stream(ctx context.Context, p string, off, n int64) (io.ReadCloser, error) {
+func (s *folder) stream(ctx context.Context, p string, off, n int64) (io.ReadCloser, error) {
 	r := &resumed{ctx: ctx, ds: s.ds, path: s.in(p), off: off, left: n}
-	if err := again(ctx, r.open); err != nil {
-		return nil, err
+	if err := r.open(); err != nil {
+		return nil, judged(err)
 	}
 	return r, nil
 }
+
+// mostCuts is how often one download is continued; then it is for the caller to begin anew.
+const mostCuts = 3
 
 // resumed is a download that is continued after the connection was cut.
 type resumed struct {
@@ -68,11 +71,11 @@ func (r *resumed) Read(p []byte) (int, error) {
 		return n, err
 	}
 	err = &wireError{err}
-	if r.cuts++; r.cuts > len(pauses) || !passing(err) || r.ctx.Err() != nil {
+	if r.cuts++; r.cuts > mostCuts || !passing(err) || r.ctx.Err() != nil {
 		return n, judged(err)
 	}
 	r.body.Close()
-	return n, again(r.ctx, r.open)
+	return n, judged(r.open())
 }
 
 // Close implements io.Closer.

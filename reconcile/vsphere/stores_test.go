@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -111,34 +110,6 @@ func TestStoresAreFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// Of a datastore cluster: the member with the image, else the one with most room, never one in maintenance.
-func TestStoreInADatastoreCluster(t *testing.T) {
-	r := newRig(t, lab.Config{Datacenters: []lab.Datacenter{{Name: "DC1", Clusters: []lab.Cluster{{Name: "C1", Hosts: 2}},
-		Datastores: []lab.Datastore{{Name: "p1", Pod: "isos"}, {Name: "p2", Pod: "isos"}, {Name: "p3", Pod: "isos"}, {Name: "vm-1"}}}}})
-	for i, name := range []string{"p1", "p2", "p3"} {
-		if err := r.lab.SetFreeSpace("DC1", name, int64(i+1)<<30); err != nil {
-			t.Fatal(err)
-		}
-	}
-	is := func(image, want string) {
-		t.Helper()
-		if got := r.open(vsphere.StoreConfig{Datastore: "isos", Image: image}).Path("x"); got != "["+want+"] lkv/x" {
-			t.Errorf("image %q: %s, want %s", image, got, want)
-		}
-	}
-	is("worker", "p3")
-	if err := os.MkdirAll(filepath.Join(r.lab.DatastoreDir("DC1", "p1"), "lkv/worker"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	is("worker", "p1")
-	is("other", "p3")
-	is("", "p1")
-	if err := r.lab.SetAccessible("DC1", "p3", false); err != nil {
-		t.Fatal(err)
-	}
-	is("other", "p2")
 }
 
 // A datastore that no working host has mounted is refused by name, with the hosts' states.

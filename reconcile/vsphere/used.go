@@ -13,16 +13,15 @@ import (
 // one such VM. It looks at every VM and template of every datacenter that mounts the datastore, whatever their power
 // state: at CD-ROM backings, those of snapshots too, and at the files that vCenter lists for the VM. Datastores are
 // told apart by what they are, not by name. When anything cannot be read, it is an error and not a shorter list.
-func (s *Store) UsedFiles(ctx context.Context) (map[string]string, error) {
-	var used map[string]string
-	err := again(ctx, func() (err error) { used, err = s.usedFiles(ctx); return err })
+func (s *folder) UsedFiles(ctx context.Context) (map[string]string, error) {
+	used, err := s.usedFiles(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read which ISOs of %s VMs use: %w", strings.TrimSpace(s.Path("")), err)
+		return nil, judged(fmt.Errorf("read which ISOs of %s VMs use: %w", strings.TrimSpace(s.Path("")), err))
 	}
 	return used, nil
 }
 
-func (s *Store) usedFiles(ctx context.Context) (map[string]string, error) {
+func (s *folder) usedFiles(ctx context.Context) (map[string]string, error) {
 	all, err := s.ds.c.datacenters(ctx)
 	if err != nil {
 		return nil, err
@@ -54,7 +53,7 @@ type mounted struct {
 	vms   []types.ManagedObjectReference // that vCenter says use it
 }
 
-func (s *Store) mounts(ctx context.Context, dc *object.Datacenter) (mounted, error) {
+func (s *folder) mounts(ctx context.Context, dc *object.Datacenter) (mounted, error) {
 	m := mounted{map[string]bool{}, map[types.ManagedObjectReference]bool{}, nil}
 	list, err := s.ds.c.under(ctx, dc.Reference(), "Datastore", []string{"name", "summary.url", "vm"})
 	if err != nil {
@@ -71,7 +70,7 @@ func (s *Store) mounts(ctx context.Context, dc *object.Datacenter) (mounted, err
 	return m, nil
 }
 
-func (s *Store) usedIn(ctx context.Context, dc *object.Datacenter, m mounted, used map[string]string) error {
+func (s *folder) usedIn(ctx context.Context, dc *object.Datacenter, m mounted, used map[string]string) error {
 	vms, err := s.ds.c.under(ctx, dc.Reference(), "VirtualMachine", []string{"name", "config.hardware.device", "layoutEx", "snapshot"})
 	if err != nil {
 		return err
@@ -115,7 +114,7 @@ func snapshots(list []types.VirtualMachineSnapshotTree) []types.ManagedObjectRef
 }
 
 // note adds what the CD-ROM drives of a configuration name.
-func (s *Store) note(o item, vm string, m mounted, used map[string]string) error {
+func (s *folder) note(o item, vm string, m mounted, used map[string]string) error {
 	devices, ok := get[[]types.BaseVirtualDevice](o, "config.hardware.device")
 	if !ok {
 		return fmt.Errorf("the configuration of VM %s cannot be read now (is it inaccessible or orphaned?)", vm)
@@ -133,7 +132,7 @@ func (s *Store) note(o item, vm string, m mounted, used map[string]string) error
 }
 
 // noteFile adds a file when it lies on the datastore and below the store's folder.
-func (s *Store) noteFile(name string, ref *types.ManagedObjectReference, vm string, m mounted, used map[string]string) {
+func (s *folder) noteFile(name string, ref *types.ManagedObjectReference, vm string, m mounted, used map[string]string) {
 	var p object.DatastorePath
 	if !p.FromString(name) || !m.names[p.Datastore] && (ref == nil || !m.refs[*ref]) {
 		return

@@ -295,3 +295,36 @@ func TestSessionEndsDuringTheUpload(t *testing.T) {
 	}
 	r.afterwards("expired", in, err)
 }
+
+// When vCenter is gone, a read of a store ends after the few requests that its session makes. Beyond that the caller
+// is patient, and nobody in between: patience would multiply.
+func TestReadsOfADeadVCenter(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, lab.Config{})
+	c, w := r.wired()
+	s, err := c.Store(t.Context(), vsphere.StoreConfig{Name: "s", Datacenter: "DC1", Datastore: "iso-nfs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.set(func(int) int { return -1 })
+	var all sync.WaitGroup
+	begun := time.Now()
+	for name, read := range map[string]func() error{
+		"stat": func() error { _, err := s.Stat(t.Context(), "worker/x"); return err },
+		"list": func() error { _, err := s.List(t.Context(), "worker"); return err },
+		"free": func() error { _, err := s.Free(t.Context()); return err },
+		"open": func() error { _, err := s.Open(t.Context(), "worker/x"); return err },
+		"used": func() error { _, err := s.UsedFiles(t.Context()); return err },
+	} {
+		all.Go(func() {
+			if err := read(); !temporary(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("5 reads: %d requests, the longest took %s", w.count(), time.Since(begun).Round(100*time.Millisecond))
+	if w.count() > 5*4 {
+		t.Errorf("%d requests for 5 reads", w.count())
+	}
+}
