@@ -66,7 +66,7 @@ docker: build ## a container image of lkv on an empty base, non-root (needs a Do
 	@mkdir -p dist/docker && cp $(BIN)/lkv /etc/ssl/certs/ca-certificates.crt dist/docker/
 	docker build -t lkv:$(VERSION) -f Dockerfile dist/docker
 
-generate: ## regenerate the CLI reference
+generate: ## regenerate the references of the command line and of the refusals
 	$(GO) generate ./...
 
 deps: ## tools that the demo and the tests need

@@ -11,9 +11,15 @@ import (
 func (s system) docsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "docs", Hidden: true, Usage: "write the reference of the command line",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "out", Usage: "write to `FILE` instead of standard output"}},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "write to `FILE` instead of standard output"},
+			&cli.BoolFlag{Name: "refusals", Usage: "that of the refusal codes"},
+		},
 		Action: func(c *cli.Context) error {
 			doc := reference(s.app())
+			if c.Bool("refusals") {
+				doc = refusalReference()
+			}
 			if c.String("out") == "" {
 				_, err := fmt.Fprint(s.Stdout, doc)
 				return err
@@ -37,7 +43,7 @@ Results go to standard output, progress and logs to standard error. Flags stand 
 | 0 | done, converged, nothing to do |
 | 1 | error |
 | 2 | changes pending |
-| 3 | refused: see the refusal code |
+| 3 | refused: see the [refusal code](refusals.md) |
 | 64 | wrong usage |
 | 130, 143 | ended by SIGINT, SIGTERM after the call in flight |
 
