@@ -23,6 +23,13 @@ type document struct {
 // kinds are the files of a manifest that go with the ISO, with their endings on the store. Kernels and the like stay.
 var kinds = map[string]string{"spdx": spdxEnding, "cyclonedx": cyclonedxEnding, "provenance": statementEnding}
 
+// EndingOf returns what follows the ISO's digest in the name that a file of a manifest has on a store. Not ok: a file of
+// that kind is not brought there.
+func EndingOf(kind string) (ending string, ok bool) {
+	ending, ok = kinds[kind]
+	return ending, ok
+}
+
 // documents reads what describes the ISO from beside it: SBOMs, provenance, signatures, and the manifest as the last.
 // What the manifest lists must be there, and be what it lists; signatures may be missing.
 func (in Input) documents(m manifest.Manifest) ([]document, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -163,12 +164,7 @@ func TestReconcileFetches(t *testing.T) {
 func TestRegistryKeys(t *testing.T) {
 	m := newMission(t, lab.Paper{})
 	host := aRegistry(t)
-	key := filepath.Join(m.dir, "sign.key")
-	for _, args := range [][]string{{"genpkey", "-algorithm", "ed25519", "-out", key}, {"pkey", "-in", key, "-pubout", "-out", filepath.Join(m.dir, "sign.pub")}} {
-		if out, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
+	key := m.signKey()
 	m.withRegistry(host, "  cosign_keys = [\"sign.pub\"]\n", "  fetch = true\n")
 	dist := filepath.Join(m.dir, "dist")
 	m.built("1")
@@ -188,6 +184,71 @@ func TestRegistryKeys(t *testing.T) {
 	if out := m.complaint(exitPending, "plan"); !strings.Contains(out, "reconcile first brings ISO") {
 		t.Errorf("signed: %s", out)
 	}
+	for _, r := range m.pushed(m.lkv(exitOK, "push", "--from-registry", "--json")) {
+		m.vouched(r, "DC"+r.Store[2:])
+	}
+	m.lkv(exitOK, "reconcile")
+	m.plan(exitOK)
+	if len(m.disks()) != 3 {
+		t.Error("no fleet")
+	}
+}
+
+// signKey makes a key, and sign.pub for those who check its signatures.
+func (m *mission) signKey() string {
+	m.t.Helper()
+	key := filepath.Join(m.dir, "sign.key")
+	for _, args := range [][]string{{"genpkey", "-algorithm", "ed25519", "-out", key}, {"pkey", "-in", key, "-pubout", "-out", filepath.Join(m.dir, "sign.pub")}} {
+		if out, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
+			m.t.Fatalf("%v: %s", err, out)
+		}
+	}
+	return key
+}
+
+// vouched checks that the key vouches for an ISO by what lies beside it on the datastore.
+func (m *mission) vouched(r push.Result, dc string) {
+	m.t.Helper()
+	dir := filepath.Join(m.lab.DatastoreDir(dc, "iso-nfs"), "lkv", "host")
+	for _, ending := range []string{".manifest.json.sig", ".provenance.dsse.json"} {
+		if _, err := os.Stat(filepath.Join(dir, r.SHA256+ending)); err != nil {
+			m.t.Error(err)
+		}
+	}
+	m.lkv(exitOK, "verify-image", "--iso", filepath.Join(dir, r.SHA256+".iso"), "--key", filepath.Join(m.dir, "sign.pub"))
+}
+
+// A signed image goes straight to datastores: its signatures lie beside it and vouch for it there, on the store that got
+// an upload and on the one that got a copy, a channel moves to it, gc takes all of an older one and leaves the rest.
+func TestSignedImage(t *testing.T) {
+	m := newMission(t, lab.Paper{})
+	key, dist := m.signKey(), filepath.Join(m.dir, "dist")
+	var sums []string
+	for _, release := range []string{"1", "2"} {
+		m.built(release, "--sign", key)
+		results := m.pushed(m.lkv(exitOK, "push", "--out", dist, "--json"))
+		if len(results) != 2 || results[1].How != push.Copied {
+			t.Fatalf("%+v", results)
+		}
+		m.vouched(results[0], "DC1")
+		m.vouched(results[1], "DC2")
+		sums = append(sums, results[0].SHA256)
+	}
+	m.lkv(exitOK, "promote", "host@sha256:"+sums[0], "stable")
+	m.lkv(exitOK, "promote", "host@sha256:"+sums[1], "stable")
+	m.built("2") // the same ISO without a signature: the one on the stores stays
+	again := m.pushed(m.lkv(exitOK, "push", "--out", dist, "--json"))
+	if len(again) != 2 || again[0].SHA256 != sums[1] || again[0].How != push.Already {
+		t.Errorf("%+v", again)
+	}
+	m.vouched(again[0], "DC1")
+	sig := filepath.Join(m.lab.DatastoreDir("DC1", "iso-nfs"), "lkv", "host", sums[1]+".manifest.json.sig")
+	if err := os.WriteFile(sig, []byte("broken off"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.built("2", "--sign", key) // a signature that was damaged is put right
+	m.lkv(exitOK, "push", "--out", dist)
+	m.vouched(again[0], "DC1")
 }
 
 // Who only looks brings nothing, also when the command is reconcile: a suspended daemon looks on.

@@ -15,6 +15,7 @@ import (
 	"github.com/lkv-io/lkv/build/provenance"
 	"github.com/lkv-io/lkv/internal/manifest"
 	"github.com/lkv-io/lkv/internal/ui"
+	"github.com/lkv-io/lkv/push"
 )
 
 // What lies beside <base>.iso.
@@ -139,6 +140,13 @@ func (v *verification) run(ctx context.Context) error {
 			v.provenance(ctx, m.ISO.SHA256)
 		}
 		for _, f := range m.Files {
+			if filepath.Base(v.base) == m.ISO.SHA256 { // on a store, where files are named after the ISO
+				ending, ok := push.EndingOf(f.Kind)
+				if !ok {
+					continue // it stayed where the ISO was built
+				}
+				f.Name = m.ISO.SHA256 + ending
+			}
 			v.named(ctx, f)
 		}
 	}
