@@ -7,6 +7,7 @@
 // of disk files, disk UUIDs that travel with the file, changeVersion after power operations). Calls that change files,
 // disks or configurations run one at a time; power operations wait for no boot.
 //
-// Not supported: REST (tags, content libraries), suspend, vMotion, HA, DRS, first-class disks, guest operations, delta
-// disks of snapshots, and the question a vCenter asks when an ISO is changed under a running guest: here that just works.
+// Not supported: REST (tags, content libraries), suspend, vMotion, HA, DRS, first-class disks, guest operations and delta
+// disks of snapshots. Every running guest has locked its CD-ROM drive, so that changing the ISO under it raises the
+// question that a vCenter asks then.
 package lab

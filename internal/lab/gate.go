@@ -43,6 +43,7 @@ var operations = map[string]operation{
 	"SearchDatastoreSubFolders_Task": {true, searchFolders},
 	"RefreshDatastore":               {true, refreshDatastore},
 	"MakeDirectory":                  {true, makeDirectory},
+	"AnswerVM":                       {false, answerVM},
 }
 
 // reads are methods with a task that change nothing.
@@ -146,6 +147,9 @@ func (l *Lab) serveCall(w http.ResponseWriter, r *http.Request, body []byte, m *
 }
 
 func (l *Lab) execute(m *simulator.Method, op operation) (types.AnyType, types.BaseMethodFault) {
+	if fault := l.locked(m); fault != nil {
+		return nil, fault
+	}
 	if op.serial {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -43,6 +43,7 @@ type Lab struct {
 	journal journal
 	hook    hook
 	watch   watch
+	asked   questions
 	dead    deadSessions
 	logMu   sync.Mutex
 }
