@@ -47,7 +47,7 @@ func TestPromoteAndChannels(t *testing.T) {
 	m.lkv(exitError, "promote", "host@sha256:"+strings.Repeat("0", 64), "stable")
 	for _, args := range [][]string{
 		{"promote"}, {"promote", "host", "stable"}, {"promote", "host@sha256:12", "stable"}, {"promote", "hots@sha256:" + sums[0], "stable"},
-		{"promote", "host@sha256:" + sums[0], "stable", "--store", "dc1"}, {"channels", "--image", "no"}, {"gc"}, {"gc", "--isos", "--older-than", "1m"},
+		{"promote", "host@sha256:" + sums[0], "stable", "--store", "dc1"}, {"channels", "--image", "no"}, {"gc", "--older-than", "-1s", "--vms"}, {"gc", "--isos", "--older-than", "1m"},
 		{"push", "--out", dist, "--verify", "much"}, {"push", "--out", dist, "--reserve", "-1"}, {"push", "--out", dist, "--reserve", "lots"},
 	} {
 		m.lkv(exitUsage, args...)
@@ -59,7 +59,7 @@ func TestPrintCleaned(t *testing.T) {
 	s := system{Stdout: &out, Now: time.Now}
 	removed := []push.Found{{Image: "host", Store: "dc1", SHA256: strings.Repeat("a", 64), Bytes: 3 << 20}}
 	kept := []push.Found{{Image: "host", Store: "dc1", SHA256: strings.Repeat("b", 64), Bytes: 10, Why: "VM web-1"}}
-	if err := s.printCleaned(false, true, removed, kept); err != nil {
+	if err := s.printCleaned(false, gcDoc{DryRun: true, Removed: removed, Kept: kept}); err != nil {
 		t.Fatal(err)
 	}
 	want := `IMAGE  STORE  ISO           SIZE     WHAT
@@ -71,7 +71,7 @@ host   dc1    bbbbbbbbbbbb  10 B     kept: VM web-1
 		t.Errorf("got\n%s", out.String())
 	}
 	out.Reset()
-	if err := s.printCleaned(true, false, nil, nil); err != nil || !strings.Contains(out.String(), `"removed": []`) {
+	if err := s.printCleaned(true, gcDoc{Removed: []push.Found{}}); err != nil || !strings.Contains(out.String(), `"removed": []`) {
 		t.Errorf("%v %s", err, out.String())
 	}
 }

@@ -41,6 +41,7 @@ func TestPauseAndResume(t *testing.T) {
 	m.lkv(exitOK, "resume", "--fleet", "docker")
 	m.lkv(exitOK, "reconcile")
 	m.disks()
+	m.journals(3) // of two runs and a resume
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
 	}

@@ -90,19 +90,16 @@ func (s system) rollback(c *cli.Context) error {
 
 // following returns the fleet that --fleet names and, with --all-fleets, every other one that follows its channel.
 func following(c *cli.Context, spec specs.Spec) ([]specs.Fleet, error) {
-	name, known := c.String("fleet"), make([]string, len(spec.Fleets))
-	for i, f := range spec.Fleets {
-		known[i] = f.Name
+	list, err := oneFleet(c, spec)
+	if err != nil {
+		return nil, err
 	}
-	i := slices.Index(known, name)
-	if i < 0 {
-		return nil, usagef("--fleet %s: the spec has no such fleet%s", name, suggestion(name, known))
-	}
-	own := spec.Fleets[i]
+	own, name := list[0], list[0].Name
 	if own.Digest != "" {
 		return nil, usagef("fleet %s at %s pins %s: write the digest to go back to there", name, own.Pos, own.Digest)
 	}
-	list, others := []specs.Fleet{own}, []string{}
+	list = slices.Clone(list)
+	var others []string
 	for _, f := range spec.Fleets {
 		if f.Name != name && f.Digest == "" && f.Image == own.Image && f.Channel == own.Channel {
 			list, others = append(list, f), append(others, f.Name)

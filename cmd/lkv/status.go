@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,24 +15,48 @@ import (
 
 // vmStatus is one VM in the JSON of status.
 type vmStatus struct {
-	Fleet string   `json:"fleet"`
-	VM    string   `json:"vm"`
-	Power string   `json:"power"`
-	IP    string   `json:"ip"`
-	Image string   `json:"image"` // SHA-256 of the ISO that the VM should run
-	Disks []string `json:"data_disks"`
-	Ready bool     `json:"ready"`
-	Why   string   `json:"why"` // why it is not ready
+	Fleet      string      `json:"fleet"`
+	VM         string      `json:"vm"`
+	Ordinal    int         `json:"ordinal"`
+	Power      string      `json:"power"`
+	IP         string      `json:"ip"`
+	Host       string      `json:"host"`
+	Image      string      `json:"image"`           // SHA-256 of the ISO that the VM should run
+	Engine     string      `json:"engine"`          // newest Docker Engine that used its disks; empty when unknown
+	Age        float64     `json:"age_seconds"`     // since power on; 0 when off or unknown
+	Rolled     time.Time   `json:"rolled,omitzero"` // when its image last passed the gate
+	Disks      []string    `json:"data_disks"`
+	Claim      *claim      `json:"claim,omitempty"` // missing when free
+	Conditions []condition `json:"conditions"`
+	Ready      bool        `json:"ready"`
+	Why        string      `json:"why"` // why it is not ready
+}
+
+// claim is who works on a VM.
+type claim struct {
+	Owner   string    `json:"owner"`
+	Epoch   int       `json:"epoch"`
+	Expires time.Time `json:"expires"`
+	Expired bool      `json:"expired"`
+}
+
+// condition is one thing to know about a VM.
+type condition struct {
+	Type  string    `json:"type"` // "ready", "rolling", "drained", "ill", "failed", "rolled-back", "paused", "retired", "replaces", "missing", "foreign", "extra" or "busy"
+	Since time.Time `json:"since,omitzero"`
+	Text  string    `json:"text"` // in words, when there is more to say
 }
 
 func (s system) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "show every VM of the fleets as it is",
+		Description: "Whether it serves; a roll that is under way and its next step; since when it does not serve; a failure, a pause, a\n" +
+			"claim.",
 		Flags: []cli.Flag{fleetFlag()},
 		Action: func(c *cli.Context) error {
 			list := []vmStatus{}
 			err := s.eachFleet(c, false, func(t target) error {
-				found, err := t.status(c)
+				found, err := t.status(c, s.Now())
 				list = append(list, found...)
 				return err
 			})
@@ -39,13 +66,13 @@ func (s system) statusCommand() *cli.Command {
 			if given(c, "json") {
 				return s.printJSON(map[string][]vmStatus{"vms": list})
 			}
-			return s.printStatus(list)
+			return s.printStatus(list, s.Now())
 		},
 	}
 }
 
 // status looks at one fleet: the VMs that are wanted, present or not, and those that are there besides.
-func (t target) status(c *cli.Context) ([]vmStatus, error) {
+func (t target) status(c *cli.Context, now time.Time) ([]vmStatus, error) {
 	if t.blocked != nil {
 		return nil, t.blocked[0]
 	}
@@ -56,61 +83,173 @@ func (t target) status(c *cli.Context) ([]vmStatus, error) {
 	if have.Problem != "" {
 		return nil, plan.Blocked{Code: plan.R15, Reason: have.Problem, Clear: "run lkv status again"}
 	}
-	seen := map[string]plan.VM{}
-	for _, v := range have.VMs {
-		seen[v.Name] = v
-	}
-	var list []vmStatus
-	for _, w := range t.desired.VMs {
-		v, ok := seen[w.Name]
-		delete(seen, w.Name)
-		if !ok {
-			list = append(list, vmStatus{Fleet: t.desired.Fleet, VM: w.Name, Disks: []string{}, Why: "is missing"})
-			continue
-		}
-		st := t.statusOf(v)
-		if st.Why == "" {
-			st.Why = reconcile.Ready(t.desired, w, v)
-		}
-		st.Ready = st.Why == ""
-		list = append(list, st)
-	}
-	for _, v := range have.VMs {
-		if _, extra := seen[v.Name]; extra {
-			st := t.statusOf(v)
-			if st.Why == "" {
-				st.Why = "is not wanted any more"
-			}
-			list = append(list, st)
-		}
-	}
-	return list, nil
+	return conditions(t.desired, have, now), nil
 }
 
-func (t target) statusOf(v plan.VM) vmStatus {
-	st := vmStatus{Fleet: t.desired.Fleet, VM: v.Name, Power: string(v.Power), IP: v.Guest.IP, Image: v.Record.Image, Disks: []string{}}
+// conditions describes wanted VMs in their order, then the others by name.
+func conditions(want plan.Desired, have plan.Observed, now time.Time) []vmStatus {
+	next := nextSteps(plan.Compute(want, have, now))
+	seen := map[int]bool{}
+	var list []vmStatus
+	for _, w := range want.VMs {
+		i := slices.IndexFunc(have.VMs, func(v plan.VM) bool { return v.Name == w.Name })
+		if i < 0 {
+			list = append(list, vmStatus{Fleet: want.Fleet, VM: w.Name, Ordinal: w.Ordinal, Disks: []string{}, Why: "is missing", Conditions: []condition{{Type: "missing"}}})
+			continue
+		}
+		seen[i] = true
+		list = append(list, statusOf(want, &w, have.VMs[i], next, now))
+	}
+	for i, v := range have.VMs {
+		if !seen[i] {
+			list = append(list, statusOf(want, nil, v, next, now))
+		}
+	}
+	return list
+}
+
+// nextSteps names what a run would do first to each VM that is in the middle of a roll.
+func nextSteps(p plan.Plan) map[string]string {
+	next := map[string]string{}
+	for _, w := range p.Waves {
+		for _, r := range w.Rolls {
+			for _, s := range r.Steps {
+				if next[s.VM()] == "" {
+					next[s.VM()] = ui.Brief(s.String())
+				}
+			}
+		}
+	}
+	return next
+}
+
+// statusOf describes one VM; w is nil when its name is not wanted.
+func statusOf(want plan.Desired, w *plan.WantVM, v plan.VM, next map[string]string, now time.Time) vmStatus {
+	r := v.Record
+	st := vmStatus{Fleet: want.Fleet, VM: v.Name, Ordinal: v.Ordinal, Power: string(v.Power), IP: v.Guest.IP, Host: v.Host, Image: r.Image,
+		Engine: r.Engine, Age: v.Age.Seconds(), Rolled: r.Rolled, Disks: []string{}}
 	for _, d := range v.Disks {
 		st.Disks = append(st.Disks, d.UUID)
 	}
+	if r.Owner != "" {
+		st.Claim = &claim{Owner: r.Owner, Epoch: r.Epoch, Expires: r.Expires, Expired: !r.Expires.After(now)}
+	}
+	st.Conditions = recorded(want, v, next)
+	for _, c := range st.Conditions {
+		if st.Why == "" && c.stops() {
+			st.Why = c.String()
+		}
+	}
 	switch {
-	case v.Fleet != t.desired.Fleet:
-		st.Why = "has this name but is not lkv's"
-	case v.Record.Paused:
-		st.Why = "is paused"
-	case v.Record.Failed != "":
-		st.Why = "last roll failed: " + v.Record.Failed
+	case st.Why != "":
+	case w == nil:
+		st.Why = "is not wanted any more"
+		st.Conditions = append(st.Conditions, condition{Type: "extra"})
+	default:
+		if st.Why = reconcile.Ready(want, *w, v); st.Why == "" {
+			st.Ready = true
+			st.Conditions = append([]condition{{Type: "ready"}}, st.Conditions...)
+		}
 	}
 	return st
 }
 
-func (s system) printStatus(list []vmStatus) error {
+// recorded lists what the VM's record and vCenter say about it.
+func recorded(want plan.Desired, v plan.VM, next map[string]string) []condition {
+	list, r := []condition{}, v.Record
+	add := func(yes bool, kind string, since time.Time, text string) {
+		if yes {
+			list = append(list, condition{kind, since, text})
+		}
+	}
+	if add(v.Fleet != want.Fleet, "foreign", time.Time{}, "has this name but is not lkv's"); len(list) > 0 {
+		return list
+	}
+	if add(!r.Retired.IsZero(), "retired", r.Retired, "kept until lkv gc"); len(list) > 0 {
+		return list
+	}
+	add(r.Paused, "paused", time.Time{}, "")
+	add(r.Failed != "", "failed", r.Started, r.Failed)
+	add(r.Spurned != "", "rolled-back", time.Time{}, "from image "+ui.Short(r.Spurned))
+	add(r.Replaces != "", "replaces", time.Time{}, "it is about to take another VM's place")
+	add(!r.Started.IsZero() && r.Failed == "", "rolling", r.Started, nextText(next[v.Name]))
+	add(r.Drained, "drained", time.Time{}, "")
+	add(!r.Ill.IsZero(), "ill", r.Ill, "")
+	for _, why := range v.Busy {
+		add(true, "busy", time.Time{}, why)
+	}
+	return list
+}
+
+func nextText(step string) string {
+	if step == "" {
+		return ""
+	}
+	return "next: " + step
+}
+
+// stops tells whether a VM with this condition is not ready, whatever its guest says.
+func (c condition) stops() bool {
+	return slices.Contains([]string{"foreign", "retired", "paused", "failed", "replaces"}, c.Type)
+}
+
+// String is the condition for people.
+func (c condition) String() string {
+	text := c.Type
+	switch c.Type {
+	case "foreign":
+		return c.Text
+	case "paused":
+		text = "is paused"
+	case "failed":
+		text = "last roll failed"
+	}
+	if !c.Since.IsZero() {
+		text += " since " + c.Since.UTC().Format("2006-01-02 15:04Z")
+	}
+	if c.Text != "" {
+		text += ": " + c.Text
+	}
+	return text
+}
+
+func (s system) printStatus(list []vmStatus, now time.Time) error {
 	var rows [][]string
 	for _, v := range list {
-		ready := v.Why
-		if v.Ready {
-			ready = "ready"
-		}
-		rows = append(rows, []string{v.Fleet, v.VM, v.Power, v.IP, ui.Short(v.Image), fmt.Sprint(len(v.Disks)), ready})
+		rows = append(rows, []string{v.Fleet, v.VM, v.Power, v.IP, ui.Short(v.Image), v.Engine, age(v.Age), fmt.Sprint(len(v.Disks)), v.state(now)})
 	}
-	return ui.Table(s.Stdout, s.style(), []string{"FLEET", "VM", "POWER", "IP", "ISO", "DISKS", "STATE"}, rows)
+	return ui.Table(s.Stdout, s.style(), []string{"FLEET", "VM", "POWER", "IP", "ISO", "ENGINE", "UP", "DISKS", "STATE"}, rows)
+}
+
+// state is everything there is to know about a VM on one line.
+func (v vmStatus) state(now time.Time) string {
+	var parts []string
+	for _, c := range v.Conditions {
+		parts = append(parts, c.String())
+	}
+	if v.Why != "" && !slices.Contains(parts, v.Why) {
+		parts = append([]string{v.Why}, slices.DeleteFunc(parts, func(p string) bool { return p == "missing" || p == "extra" })...)
+	}
+	if v.Claim != nil {
+		until := "claim of " + v.Claim.Owner + " until " + v.Claim.Expires.UTC().Format("15:04:05Z")
+		if v.Claim.Expired {
+			until = "claim of " + v.Claim.Owner + " expired " + ui.Duration(now.Sub(v.Claim.Expires)) + " ago"
+		}
+		parts = append(parts, until)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// age is a time for people in its two largest units.
+func age(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d == 0:
+		return ""
+	case d >= 24*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return d.Round(time.Second).String()
 }

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/lkv-io/lkv/internal/ui"
+	"github.com/lkv-io/lkv/reconcile"
+	"github.com/lkv-io/lkv/reconcile/journal"
+	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/reconcile/vsphere"
+	"github.com/lkv-io/lkv/specs"
+)
+
+func (s system) disksCommand() *cli.Command {
+	return &cli.Command{
+		Name: "disks", Usage: "data disks: list them, attach one again, delete one that nobody needs",
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "show every data disk of the vCenters that the fleets use, and who has it",
+				Description: "Orphans are disks that no VM has and no record names, and that no fleet of the spec would use again. What lies\n" +
+					"below lkv-disks of every datastore is shown, of whichever fleet or lkv.",
+				Flags:  []cli.Flag{&cli.BoolFlag{Name: "orphans", Usage: "only disks that nobody has or needs"}},
+				Action: s.disksList,
+			},
+			{
+				Name: "attach", Usage: "put a disk back that stands in a VM's record and is not attached; the VM must be off",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "vm", Usage: "`NAME` of the VM"},
+					&cli.StringFlag{Name: "disk", Usage: "`NAME` of the disk, as lkv disks list shows it"},
+					journalFlag(),
+				},
+				Action: s.disksAttach,
+			},
+			{
+				Name: "delete", Usage: "delete one orphan for good; there is no way back",
+				Description: "Asks on a terminal for the path again. Refused while any VM of any datacenter has the disk, any record names it, a\n" +
+					"fleet of the spec would make a VM around it, or anything cannot be read. That the disk was made once stays noted on\n" +
+					"the datastore, so that none is made in its place.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "path", Usage: "the disk's `PATH`, \"[datastore] lkv-disks/FLEET/NAME.vmdk\""},
+					&cli.StringFlag{Name: "datacenter", Usage: "the inventory path `DC` of its datacenter, when several have such a path"},
+					&cli.StringFlag{Name: "yes-delete", Usage: "do not ask; the same `PATH` once more, for scripts"},
+					journalFlag(),
+				},
+				Action: s.disksDelete,
+			},
+		},
+	}
+}
+
+// diskStatus is one disk in the JSON of disks list.
+type diskStatus struct {
+	VCenter string `json:"vcenter"` // block of the spec; empty for the one of the environment
+	vsphere.DataDisk
+	State   string `json:"state"`      // "attached", "detached", "missing", "copy", "awaited" or "orphan"
+	Awaited string `json:"awaited_by"` // the VM that would be made around it
+}
+
+// state says in a word whose a disk is.
+func (d diskStatus) state() string {
+	switch {
+	case d.Missing:
+		return "missing"
+	case len(d.Attached) > 0:
+		return "attached"
+	case len(d.Recorded) > 0:
+		return "detached"
+	case len(d.Twins) > 0:
+		return "copy"
+	case d.Awaited != "":
+		return "awaited"
+	}
+	return "orphan"
+}
+
+// inventory is every data disk of the vCenters that a spec's fleets use.
+type inventory struct {
+	Disks  []diskStatus `json:"disks"`
+	Unread []string     `json:"unread"` // what could not be read: an orphan may be none
+}
+
+// inventory looks at every vCenter of the spec's fleets, and at every fleet, for the VMs that are missing.
+func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all inventory) error) error {
+	all, sets := inventory{[]diskStatus{}, []string{}}, map[string]vsphere.Disks{}
+	var x *sessions
+	var missing []missingVM
+	choose := func(c *cli.Context, spec specs.Spec) ([]specs.Fleet, error) {
+		list, err := fleets(c, spec)
+		return append(list, specs.Fleet{}), err // the last call closes the look
+	}
+	return s.visitFleets(c, alone, choose, func(at *sessions, f specs.Fleet) error {
+		if x = at; f.Name == "" {
+			all.fill(sets, missing)
+			return then(x, all)
+		}
+		for _, p := range f.Placements {
+			client, err := x.client(c.Context, p.VCenter)
+			if err != nil {
+				return err
+			}
+			if _, done := sets[p.VCenter]; done {
+				continue
+			}
+			if sets[p.VCenter], err = client.DataDisks(c.Context); err != nil {
+				return err
+			}
+		}
+		t, err := x.members(c.Context, f)
+		if err != nil {
+			return err
+		}
+		have, err := t.fleet.Observe(c.Context, t.desired)
+		if err != nil {
+			return fmt.Errorf("look at fleet %s: %w", f.Name, err)
+		}
+		if have.Problem != "" {
+			all.Unread = append(all.Unread, fmt.Sprintf("fleet %s: %s", f.Name, have.Problem))
+		}
+		missing = append(missing, notThere(f.Placements[0].VCenter, t.desired, have)...)
+		return nil
+	})
+}
+
+// missingVM is a VM that a fleet wants and that is not there: it would be made around its old disks.
+type missingVM struct {
+	vcenter, fleet, name string
+	disks                []string
+}
+
+func notThere(vcenter string, want plan.Desired, have plan.Observed) []missingVM {
+	var out []missingVM
+	for _, w := range want.VMs {
+		if slices.ContainsFunc(have.VMs, func(v plan.VM) bool {
+			return v.Fleet == want.Fleet && v.Record.Retired.IsZero() && v.Ordinal == w.Ordinal
+		}) {
+			continue
+		}
+		m := missingVM{vcenter, want.Fleet, w.Name, nil}
+		for _, d := range w.Disks {
+			m.disks = append(m.disks, d.Name)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// uses tells whether a file is one of the VM's disks, of whichever generation.
+func (m missingVM) uses(file string) bool {
+	_, rest, _ := strings.Cut(file, "] ")
+	if path.Dir(rest) != path.Join(plan.DiskFolder, m.fleet) {
+		return false
+	}
+	base := strings.TrimSuffix(path.Base(rest), ".vmdk")
+	return slices.ContainsFunc(m.disks, func(d string) bool {
+		more, ok := strings.CutPrefix(base, m.name+"-"+d)
+		return ok && (more == "" || strings.HasPrefix(more, "-g") && strings.Trim(more[2:], "0123456789") == "")
+	})
+}
+
+func (all *inventory) fill(sets map[string]vsphere.Disks, missing []missingVM) {
+	for vcenter, set := range sets {
+		all.Unread = append(all.Unread, set.Unread...)
+		for _, d := range set.List {
+			one := diskStatus{VCenter: vcenter, DataDisk: d}
+			for _, m := range missing {
+				if d.Orphan() && m.vcenter == vcenter && m.uses(d.Path) {
+					one.Awaited = m.name
+				}
+			}
+			one.State = one.state()
+			all.Disks = append(all.Disks, one)
+		}
+	}
+	slices.SortStableFunc(all.Disks, func(a, b diskStatus) int { return strings.Compare(a.VCenter, b.VCenter) })
+}
+
+func (s system) disksList(c *cli.Context) error {
+	return s.inventory(c, false, func(_ *sessions, all inventory) error {
+		if given(c, "orphans") {
+			all.Disks = slices.DeleteFunc(all.Disks, func(d diskStatus) bool { return d.State != "orphan" })
+		}
+		if given(c, "json") {
+			return s.printJSON(all)
+		}
+		var rows [][]string
+		for _, d := range all.Disks {
+			rows = append(rows, []string{d.Fleet, d.Name, d.whose(), d.UUID, ui.Bytes(d.Bytes), d.Datacenter, d.Path})
+		}
+		for _, why := range all.Unread {
+			s.note("lkv: warning: not everything could be read, so that an orphan may be none: %s\n", why)
+		}
+		return ui.Table(s.Stdout, s.style(), []string{"FLEET", "DISK", "STATE", "UUID", "SIZE", "DATACENTER", "PATH"}, rows)
+	})
+}
+
+// whose is the state with the VMs it is about.
+func (d diskStatus) whose() string {
+	switch d.State {
+	case "attached":
+		return "attached to " + strings.Join(d.Attached, ", ")
+	case "detached":
+		return "recorded by " + strings.Join(d.Recorded, ", ") + ", not attached"
+	case "missing":
+		return "recorded by " + strings.Join(d.Recorded, ", ") + ", not found"
+	case "copy":
+		return "has the UUID of a disk of " + strings.Join(d.Twins, ", ")
+	case "awaited":
+		return "waits for " + d.Awaited
+	}
+	return d.State
+}
+
+func (s system) disksAttach(c *cli.Context) error {
+	vm, disk := c.String("vm"), c.String("disk")
+	if vm == "" || disk == "" {
+		return usagef("say which disk of which VM: lkv disks attach --vm NAME --disk NAME")
+	}
+	list := []reconcile.Resumed{}
+	err := s.withJournal(c, func(j *runJournal) error {
+		return s.eachOwn(c, true, func(v visit) error {
+			have, err := v.target.fleet.Observe(c.Context, v.desired)
+			if err != nil || !slices.ContainsFunc(have.VMs, func(x plan.VM) bool { return x.Name == vm && x.Fleet == v.desired.Fleet }) {
+				return err
+			}
+			res, err := s.act(c, v, j, reattach(vm, disk))
+			list = append(list, res)
+			return err
+		})
+	})
+	if err == nil && len(list) == 0 {
+		err = usagef("--vm %s: no fleet of the spec has such a VM: lkv status shows those there are", vm)
+	}
+	return s.printResumed(c, list, wording{done: "goes on with the next lkv reconcile", nothing: "the disk is attached", not: "nothing was attached", each: "attached"}, err)
+}
+
+// reattach plans to put a disk back that stands in the record of a VM which is off and not attached.
+func reattach(vm, disk string) reconcile.Decision {
+	return func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption {
+		refuse := func(code plan.Code, clear, format string, args ...any) plan.Resumption {
+			return plan.Resumption{Blocked: []plan.Blocked{{VM: vm, Code: code, Reason: fmt.Sprintf(format, args...), Clear: clear}}}
+		}
+		mine := slices.DeleteFunc(slices.Clone(have.VMs), func(v plan.VM) bool { return v.Name != vm || v.Fleet != want.Fleet })
+		switch {
+		case have.Problem != "":
+			return refuse(plan.R15, "remove the cause, or wait until vCenter answers, and run the command again", "the look failed or is partial: %s", have.Problem)
+		case len(mine) != 1:
+			return refuse(plan.R22, "rename the one that does not belong to the fleet", "%d VMs of the fleet have this name", len(mine))
+		}
+		v := mine[0]
+		r, live := v.Record, v.Record.Owner != "" && v.Record.Expires.After(now)
+		i := slices.IndexFunc(r.Disks, func(d plan.DiskRecord) bool { return d.Name == disk })
+		switch {
+		case i < 0:
+			return refuse(plan.R06, "name a disk that lkv disks list shows for this VM", "its record names no disk %s", disk)
+		case slices.ContainsFunc(v.Disks, func(d plan.Disk) bool {
+			return d.UUID != "" && plan.SerialOf(d.UUID) == plan.SerialOf(r.Disks[i].UUID)
+		}):
+			return plan.Resumption{}
+		case live && r.Owner != want.Claimer:
+			return refuse(plan.R16, "wait until that run ends or its claim expires", "%s has claimed it until %s", r.Owner, r.Expires.UTC().Format(time.RFC3339))
+		case len(v.Busy) > 0:
+			return refuse(plan.R08, "see to it in the vSphere client", "%s", v.Busy[0])
+		case v.Power != plan.Off:
+			return refuse(plan.R08, "power it off in the vSphere client: disks are only attached while a VM is off", "it is %s", v.Power)
+		case !r.Started.IsZero() && r.Rolled.IsZero() && r.Previous == "":
+			return refuse(plan.R06, "lkv reconcile attaches its disks", "it is being made")
+		}
+		return plan.Resumption{Rolls: []plan.Roll{{VM: vm, Action: plan.GoOn, Reason: r.Disks[i].Path, Steps: attaching(want, v, r.Disks[i], now)}}}
+	}
+}
+
+// attaching returns claim, attach and release. Of a roll that stopped halfway the claim is left to expire: its start
+// stays, and the next run goes on.
+func attaching(want plan.Desired, v plan.VM, d plan.DiskRecord, now time.Time) []plan.Step {
+	claim := plan.Claim{Owner: want.Claimer, Epoch: v.Record.Epoch + 1, Started: now, TTL: want.TTL, Expires: now.Add(want.TTL)}
+	attach, release := plan.AttachDisk{Disk: d}, plan.Release{}
+	claim.Name, attach.Name, release.Name = v.Name, v.Name, v.Name
+	if !v.Record.Started.IsZero() {
+		claim.Started = v.Record.Started
+		return []plan.Step{claim, attach}
+	}
+	return []plan.Step{claim, attach, release}
+}
+
+func (s system) disksDelete(c *cli.Context) error {
+	file, yes := c.String("path"), c.String("yes-delete")
+	switch {
+	case file == "":
+		return usagef("name the disk: lkv disks delete --path \"[datastore] lkv-disks/FLEET/NAME.vmdk\"; lkv disks list --orphans shows them")
+	case yes != "" && yes != file:
+		return usagef("--yes-delete names another disk than --path: write the same path twice")
+	case yes == "" && !s.interactive():
+		return usagef("there is no terminal to ask on: write the path once more, with --yes-delete, to delete the disk for good")
+	}
+	return s.inventory(c, true, func(x *sessions, all inventory) error {
+		d, err := all.one(file, c.String("datacenter"))
+		if err != nil {
+			return err
+		}
+		if yes == "" {
+			ok, err := s.typed(fmt.Sprintf("%s (%s, %s, UUID %s) will be deleted for good. There is no way back.", d.Path, d.Datacenter, ui.Bytes(d.Bytes), d.UUID), d.Path)
+			if err != nil || !ok {
+				return firstError(err, refused())
+			}
+		}
+		client, err := x.client(c.Context, d.VCenter)
+		if err != nil {
+			return err
+		}
+		err = s.withJournal(c, func(j *runJournal) error {
+			if j != nil {
+				if err := client.Fleet(vsphere.FleetConfig{Now: s.Now}).Journal(j.w, journal.Fleet{Name: d.Fleet, Claimer: x.who}); err != nil {
+					return journalError(err)
+				}
+			}
+			return client.DeleteDataDisk(c.Context, d.Datacenter, d.Path)
+		})
+		if err != nil {
+			return err
+		}
+		if given(c, "json") {
+			return s.printJSON(map[string]diskStatus{"deleted": d})
+		}
+		_, err = fmt.Fprintf(s.Stdout, "%s is deleted\n", d.Path)
+		return err
+	})
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one finds the one disk of that path, which must be an orphan. The executor looks again.
+func (all inventory) one(file, datacenter string) (diskStatus, error) {
+	found := slices.DeleteFunc(slices.Clone(all.Disks), func(d diskStatus) bool {
+		return d.Path != file || datacenter != "" && d.Datacenter != datacenter && path.Base(d.Datacenter) != datacenter
+	})
+	switch {
+	case len(all.Unread) > 0:
+		return diskStatus{}, plan.Blocked{Code: plan.R15, Reason: "somebody may use the disk: " + all.Unread[0], Clear: "bring it back, or take it out of the inventory when it is gone for good"}
+	case len(found) == 0:
+		return diskStatus{}, usagef("there is no disk %s: lkv disks list shows those there are", file)
+	case len(found) > 1:
+		return diskStatus{}, usagef("%s is there in %d datacenters, say which with --datacenter: %s and %s", file, len(found), found[0].Datacenter, found[1].Datacenter)
+	}
+	d := found[0]
+	if d.State == "orphan" {
+		return d, nil
+	}
+	b := plan.Blocked{Code: plan.R19, Reason: fmt.Sprintf("%s is no orphan: it %s", d.Path, d.whose()), Clear: "lkv gc when that VM is retired; else it is in use"}
+	if d.State == "awaited" {
+		b.Code, b.Reason, b.Clear = plan.R06, fmt.Sprintf("fleet %s wants VM %s, which would be made around %s", d.Fleet, d.Awaited, d.Path), "take the VM out of the fleet first"
+	}
+	return d, b
+}
