@@ -104,43 +104,6 @@ func big(t testing.TB, size int64, n int) (Input, *atomic.Int64) {
 	return in, wire
 }
 
-// blind hides everything a store can do besides being a store: each gets an upload of its own.
-type blind struct{ Store }
-
-// What crosses the wire, as a multiple of the ISO: lkv push once per vCenter against an upload to each store in turn
-// in the same run, and a second push.
-func BenchmarkPush(b *testing.B) {
-	const size = 64 << 20
-	for _, n := range []int{1, 3, 6} {
-		for _, each := range []bool{false, true} {
-			name := map[bool]string{false: "once", true: "to-each"}[each]
-			b.Run(fmt.Sprintf("stores=%d/%s", n, name), func(b *testing.B) {
-				for b.Loop() {
-					b.StopTimer()
-					in, wire := big(b, size, n)
-					b.StartTimer()
-					if each {
-						in.Verify = Full
-						for i, s := range in.Stores {
-							in.Stores[i] = blind{s}
-						}
-					}
-					if _, err := Push(b.Context(), in); err != nil {
-						b.Fatal(err)
-					}
-					first := wire.Load()
-					in.Nonce = "2"
-					if _, err := Push(b.Context(), in); err != nil {
-						b.Fatal(err)
-					}
-					b.ReportMetric(float64(first)/size, "ISOs-sent")
-					b.ReportMetric(float64(wire.Load()-first)/size, "ISOs-sent-again")
-				}
-			})
-		}
-	}
-}
-
 // The bytes on the wire are the ISO once per vCenter, whatever the number of stores; a second push sends none.
 func TestBytesOnTheWire(t *testing.T) {
 	for _, n := range []int{1, 3, 6} {
