@@ -68,7 +68,7 @@ func (f *Fleet) createVM(ctx context.Context, s plan.CreateVM, desired plan.Desi
 
 // exists tells whether the VM was made already: by this claim, or by somebody else, which is a refusal.
 func (f *Fleet) exists(ctx context.Context, s plan.CreateVM, desired plan.Desired) (bool, error) {
-	list, err := f.named(ctx, s.VM(), desired)
+	list, err := f.rivals(ctx, s, desired)
 	if err != nil {
 		return false, err
 	}
@@ -82,6 +82,14 @@ func (f *Fleet) exists(ctx context.Context, s plan.CreateVM, desired plan.Desire
 		return false, nil
 	}
 	return false, f.inTheWay(s, list[0])
+}
+
+// rivals are the VMs that have the name or the place of one that is to be made. A retired one has left its place.
+func (f *Fleet) rivals(ctx context.Context, s plan.CreateVM, desired plan.Desired) ([]sighted, error) {
+	list, err := f.named(ctx, s.VM(), desired)
+	return slices.DeleteFunc(list, func(v sighted) bool {
+		return v.vm.Name != s.VM() && v.vm.Fleet == s.Fleet && !v.vm.Record.Retired.IsZero()
+	}), err
 }
 
 // inTheWay says why a VM cannot be made while another one is there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,10 @@ type FleetConfig struct {
 	// AllFiles makes every look list the data disks of every datastore. Else a fleet whose VMs are all there with all
 	// their disks attached is shown with these disks only, and not with those that no VM has: nothing is made then.
 	AllFiles bool
+	// VCenter is the name by which placements mean this vCenter, for a fleet of several (Many). VMs that are placed in
+	// another one are only known by name here: nothing of theirs is looked for, and a VM of that name is shown. Empty:
+	// every VM is placed here.
+	VCenter string
 }
 
 // Fleet looks at VMs and changes them. One Fleet serves any number of fleets of one vCenter.
@@ -41,16 +46,28 @@ func (c *Client) Fleet(cfg FleetConfig) *Fleet {
 	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, seen: newMemory(), bare: map[string]bool{}}
 }
 
+// here returns the fleet as far as it is placed in this vCenter.
+func (f *Fleet) here(desired plan.Desired) plan.Desired {
+	if f.cfg.VCenter != "" {
+		desired.VMs = slices.DeleteFunc(slices.Clone(desired.VMs), func(w plan.WantVM) bool { return w.Place.VCenter != f.cfg.VCenter })
+	}
+	return desired
+}
+
 // Observe takes one complete look, in a number of calls that does not depend on the number of VMs. When anything
 // could not be read, Problem says so and nothing else is to be believed.
 func (f *Fleet) Observe(ctx context.Context, desired plan.Desired) (plan.Observed, error) {
+	return f.observe(ctx, desired, f.cfg.AllFiles)
+}
+
+func (f *Fleet) observe(ctx context.Context, desired plan.Desired, allFiles bool) (plan.Observed, error) {
 	if !f.c.vcenter() {
 		return plan.Observed{Problem: fmt.Sprintf("%s is %s: VMs are managed through a vCenter only", f.c.base, f.c.About())}, nil
 	}
 	var err error
 	for range 3 { // a VM or task that goes away between two reads makes the second fail
 		var all sight
-		if all, err = f.look(ctx, desired); err == nil {
+		if all, err = f.lookFor(ctx, desired, allFiles); err == nil {
 			return all.observed(), nil
 		}
 		if !isFault[*types.ManagedObjectNotFound](err) {

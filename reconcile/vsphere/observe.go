@@ -29,7 +29,7 @@ func (f *Fleet) lookFor(ctx context.Context, desired plan.Desired, allFiles bool
 	if err := f.vanished(all, desired); err != nil {
 		return sight{}, err
 	}
-	stores, hidden, err := f.diskStores(ctx, places, desired)
+	stores, hidden, err := f.diskStores(ctx, places, f.here(desired))
 	if err != nil {
 		return sight{}, err
 	}
@@ -49,7 +49,7 @@ func (f *Fleet) lookFor(ctx context.Context, desired plan.Desired, allFiles bool
 		return sight{}, err
 	}
 	f.forget(all)
-	if allFiles || !settled(desired, s.vms) {
+	if allFiles || !settled(f.here(desired), s.vms) {
 		s.files, s.marked, err = f.files(ctx, desired.Fleet, stores, s.vms, allFiles)
 	} else {
 		s.files = attachedFiles(desired.Fleet, s.vms)
@@ -157,6 +157,13 @@ func (f *Fleet) diskStores(ctx context.Context, at places, desired plan.Desired)
 				if err := add(w.Place.Datacenter, name, strict); err != nil {
 					return nil, nil, err
 				}
+			}
+		}
+	}
+	if f.cfg.VCenter != "" && len(desired.VMs) == 0 { // nothing is placed in this one of several vCenters, and any disk may lie here
+		for _, dc := range at.all {
+			if err := add(dc.InventoryPath, anyName, false); err != nil {
+				return nil, nil, err
 			}
 		}
 	}
