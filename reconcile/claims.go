@@ -77,6 +77,9 @@ func (e *engine) note(r plan.Roll, s plan.Step) {
 	defer e.mu.Unlock()
 	switch s := s.(type) {
 	case plan.Claim:
+		if e.held[s.VM()].epoch != s.Epoch { // taken, not renewed: whatever was seen before, somebody may have booted it since
+			delete(e.gated, r.VM)
+		}
 		e.held[s.VM()] = hold{s.Epoch, s.Started, s.Expires}
 	case plan.CreateVM:
 		e.held[s.VM()] = hold{s.Record.Epoch, s.Record.Started, s.Record.Expires}
@@ -86,8 +89,14 @@ func (e *engine) note(r plan.Roll, s plan.Step) {
 	case plan.Rename:
 		e.held[s.To], e.seen[s.To] = e.held[s.VM()], e.seen[s.VM()]
 		delete(e.held, s.VM())
-	case plan.Release, plan.Retire, plan.Forget, plan.DestroyVM:
+	case plan.Release:
 		delete(e.held, s.VM())
+		delete(e.gated, r.VM)
+		delete(e.drained, s.VM())
+	case plan.Retire, plan.Forget, plan.DestroyVM:
+		delete(e.held, s.VM())
+	case plan.Drain:
+		e.drained[s.VM()] = true
 	}
 }
 

@@ -77,6 +77,9 @@ func (e *engine) hooks(ctx context.Context, r plan.Roll, s plan.Step) error {
 			}
 			return nil
 		}
+		if lost(err) {
+			return err // whoever has the VM now drains it too, and needs it drained
+		}
 		return drainError{errors.Join(fmt.Errorf("drain: %w", err), e.undrain(context.WithoutCancel(ctx), r, s))}
 	case plan.Restore:
 		if e.Drainer == nil { // the fleet has no hook any more: what is left is the record
@@ -87,10 +90,25 @@ func (e *engine) hooks(ctx context.Context, r plan.Roll, s plan.Step) error {
 	return nil
 }
 
-// undrain gives a VM its work back after a drain that failed, and frees its claim.
+// lost tells whether an error says that a claim is not this run's any more.
+func lost(err error) bool {
+	var b plan.Blocked
+	return errors.Is(err, errLapsed) || errors.As(err, &b)
+}
+
+// undrain gives a VM its work back after a drain that failed, and frees its claim. It renews that first: nobody else's
+// drain is undone.
 func (e *engine) undrain(ctx context.Context, r plan.Roll, s plan.Drain) error {
+	if err := e.renewOne(ctx, r, s.VM(), e.ttl()); err != nil {
+		return fmt.Errorf("restore after the failed drain: %w", err)
+	}
 	if err := e.Drainer.Restore(ctx, e.latest(s.VM()), r.Reason); err != nil {
 		return fmt.Errorf("restore after the failed drain: %w", err)
+	}
+	var back plan.Restore
+	back.Name = s.VM()
+	if err := e.call(ctx, back); err != nil {
+		return fmt.Errorf("note the restore after the failed drain: %w", err)
 	}
 	var free plan.Release
 	free.Name = s.VM()
@@ -99,6 +117,28 @@ func (e *engine) undrain(ctx context.Context, r plan.Roll, s plan.Drain) error {
 	}
 	e.note(r, free)
 	return nil
+}
+
+// undrained returns the drain that a shutdown still needs: its record says that the VM was drained, but it was another run
+// that wrote so, and it may have died before its work was moved away.
+func (e *engine) undrained(s plan.Step) *plan.Drain {
+	v := e.latest(s.VM())
+	_, down := s.(plan.Shutdown)
+	e.mu.Lock()
+	done := e.drained[v.Name]
+	e.mu.Unlock()
+	if !down || done || !e.Desired.Rollout.Drain || !v.Record.Drained {
+		return nil
+	}
+	again := plan.Drain{Next: hook.Keep, Try: v.Guest.State != "running"}
+	again.Name = v.Name
+	if w := e.memberOf(v); w != nil {
+		again.Try = plan.Up(e.Desired, *w, v) != ""
+	}
+	if g := e.latest(plan.GreenName(v.Name)); g.Record.Replaces != "" && g.Record.Generation != v.Record.Generation {
+		again.Next = hook.Delete
+	}
+	return &again
 }
 
 // during does something that may take long, and renews the roll's claims meanwhile. A lost claim ends it.

@@ -95,8 +95,9 @@ func (e *engine) patience(vm string, now time.Time) time.Duration {
 	return max(2*e.Poll, 4*e.Poll-now.Sub(on))
 }
 
-// relieved looks once more, before a VM is taken down or retired because another one has its place, whether that one
-// still serves: since its gate passed the drain may have taken long (A1, A4).
+// relieved asks, before a VM is taken down or retired because another one has its place, that this one serves. A gate
+// that another run saw is waited for again; since this run's own the drain may have taken long, and it is looked once
+// more (A1, A4). Before a hand-over, which begins by taking the VM down, there is nothing to ask.
 func (e *engine) relieved(ctx context.Context, r plan.Roll, s plan.Step) error {
 	green := plan.GreenName(r.VM)
 	switch s.(type) {
@@ -104,12 +105,15 @@ func (e *engine) relieved(ctx context.Context, r plan.Roll, s plan.Step) error {
 	default:
 		return nil
 	}
-	if s.VM() != r.VM || !e.isGated(r.VM) || !slices.Contains(namesOf(r), green) {
+	booted := slices.ContainsFunc(r.Steps, func(x plan.Step) bool { _, ok := x.(plan.AwaitReady); return ok && x.VM() == green })
+	switch gated := e.isGated(r.VM); {
+	case s.VM() != r.VM || !slices.Contains(namesOf(r), green) || booted && !gated:
 		return nil
+	case !gated:
+		gate := e.again(r, green)
+		return e.timed(green, gate, func() error { return e.await(ctx, r, gate) })
 	}
-	gate := plan.AwaitReady{}
-	gate.Name = green
-	g, err := e.gate(ctx, gate)
+	g, err := e.gate(ctx, e.again(r, green))
 	if why := cmp.Or(g.why, g.blind); err == nil && why != "" {
 		err = fmt.Errorf("%s does not serve any more: %s", green, why)
 	}

@@ -20,7 +20,9 @@ type badLook struct {
 }
 
 var badLooks = []badLook{
-	{"error", false, func(*world) (plan.Observed, error) { return plan.Observed{}, errors.New("injected: vCenter does not answer") }},
+	{"error", false, func(*world) (plan.Observed, error) {
+		return plan.Observed{}, errors.New("injected: vCenter does not answer")
+	}},
 	{"partial", false, func(w *world) (plan.Observed, error) { // half a list, and it says so
 		o := w.seen()
 		o.VMs, o.Files, o.Problem = o.VMs[:len(o.VMs)/2], nil, "injected: host esx-2 does not answer"
@@ -106,5 +108,7 @@ func harmless(s plan.Step) bool {
 // underWay tells whether a roll of the VM had begun: what a run does at the same moment to another VM than the one at
 // whose gate it looked is no consequence of that look.
 func underWay(log []string, vm string) bool {
-	return slices.ContainsFunc(log, func(l string) bool { return strings.Contains(l, " "+vm+": ") || strings.Contains(l, " "+strings.TrimSuffix(vm, "-green")+": ") })
+	return slices.ContainsFunc(log, func(l string) bool {
+		return strings.Contains(l, " "+vm+": ") || strings.Contains(l, " "+strings.TrimSuffix(vm, "-green")+": ")
+	})
 }

@@ -67,6 +67,7 @@ type engine struct {
 	held     map[string]hold      // claims of this run by VM
 	told     map[string]bool      // refusals that were reported
 	gated    map[string]bool      // VMs whose gate this run has seen to hold
+	drained  map[string]bool      // VMs whose work this run has moved away
 	started  map[string]time.Time // when this run powered a VM on
 	begun    map[string]bool      // VMs whose roll was reported
 	doubts   []Failure            // calls that failed in the last wave; the next look says whether it matters
@@ -95,7 +96,7 @@ func newEngine(o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, started: map[string]time.Time{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
+	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, drained: map[string]bool{}, started: map[string]time.Time{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
 	e.result = Result{Fleet: o.Desired.Fleet, Blocked: []plan.Blocked{}, Failures: []Failure{}, Same: []string{}, Extra: []string{},
 		Retired: []string{}, Later: []plan.Later{}}
 	return e, nil

@@ -82,11 +82,23 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 		return err
 	}
 	defer leave()
+	if again := e.undrained(s); again != nil {
+		if err := e.timed(s.VM(), *again, func() error { return e.hooks(ctx, r, *again) }); err != nil {
+			return err
+		}
+	}
 	err = e.timed(s.VM(), s, func() error {
+		s = e.stamp(s)
+		// What is drained must be restored by whoever comes next, so the record says it first; and that it is restored, last.
+		if _, first := s.(plan.Drain); first {
+			if err := e.call(ctx, s); err != nil {
+				return err
+			}
+			return e.hooks(ctx, r, s)
+		}
 		if err := e.hooks(ctx, r, s); err != nil {
 			return err
 		}
-		s = e.stamp(s)
 		return e.call(ctx, s)
 	})
 	if err != nil {

@@ -45,6 +45,7 @@ type world struct {
 	old     plan.Observed        // as it was before the last change, for stale looks
 	booted  map[string]time.Time // when a VM was powered on, by ID
 	faint   map[string]time.Time // when a VM was last seen not serving, by ID
+	shocked map[string]time.Time // when something happened to a VM's guest that nobody could know of, by ID
 	hung    map[string]bool      // VMs whose guest hangs until the next boot, by ID
 	drained map[string]bool      // nodes without work; a node is what lives on a data disk
 	taken   map[int]bool         // members that lkv has taken down and that have not served since, by ordinal
@@ -60,7 +61,7 @@ type world struct {
 	want    plan.Desired
 	floor   int // VMs that must serve all the time
 	slow    time.Duration
-	looks   int // observations so far
+	looks   int  // observations so far
 	lied    bool // a look was wrong and did not say so
 	badLook func(n int) (plan.Observed, error, bool)
 	turn    func() // blocks until it is this call's turn; nil: at once
@@ -68,7 +69,7 @@ type world struct {
 
 // newWorld is a world whose VMs named by ordinal stand on the old image since an hour.
 func newWorld(d plan.Desired, ordinals ...int) *world {
-	w := &world{booted: map[string]time.Time{}, faint: map[string]time.Time{}, hung: map[string]bool{}, drained: map[string]bool{}, taken: map[int]bool{},
+	w := &world{booted: map[string]time.Time{}, faint: map[string]time.Time{}, hung: map[string]bool{}, shocked: map[string]time.Time{}, drained: map[string]bool{}, taken: map[int]bool{},
 		sick: map[string]bool{}, failing: map[string]bool{}, made: map[string]int{}, ledger: newLedger(), want: d}
 	w.rules.gone = map[string]bool{}
 	for _, v := range d.VMs {
@@ -163,7 +164,8 @@ func (w *world) do(s plan.Step, d plan.Desired, now time.Time) (bool, error) {
 }
 
 func (w *world) note(s plan.Step, format string, args ...any) {
-	w.broken = append(w.broken, fmt.Sprintf("after %s: %s: ", s.VM(), s)+fmt.Sprintf(format, args...))
+	why := fmt.Sprintf("after %s: %s: ", s.VM(), s) + fmt.Sprintf(format, args...)
+	w.broken, w.log = append(w.broken, why), append(w.log, "!! "+why)
 }
 
 func (w *world) vm(name string) *plan.VM { return at(w.now, name) }
@@ -178,6 +180,8 @@ type run struct {
 	blind  bool          // its last look failed
 	clock  func() time.Time
 	drains func(vm plan.VM) error // a drain that goes wrong
+	delay  func(what string)      // how long a call takes; nil: no time
+	lookAt time.Time              // when its last look was
 }
 
 var errDead = errors.New("the process is dead")
@@ -191,6 +195,9 @@ func (r *run) time() time.Time {
 
 // Observe implements Observer.
 func (r *run) Observe(context.Context, plan.Desired) (plan.Observed, error) {
+	if r.delay != nil {
+		r.delay("look")
+	}
 	if r.w.turn != nil {
 		r.w.turn()
 	}
@@ -208,7 +215,7 @@ func (r *run) Observe(context.Context, plan.Desired) (plan.Observed, error) {
 			return o, err
 		}
 	}
-	r.last, r.blind = o, false
+	r.last, r.blind, r.lookAt = o, false, time.Now()
 	return o, nil
 }
 
@@ -216,6 +223,9 @@ func (r *run) Observe(context.Context, plan.Desired) (plan.Observed, error) {
 func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 	if r.w.turn != nil {
 		r.w.turn()
+	}
+	if r.delay != nil {
+		r.delay(s.VM() + s.String())
 	}
 	time.Sleep(r.w.slow)
 	r.w.mu.Lock()

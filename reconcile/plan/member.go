@@ -72,7 +72,8 @@ func sortOne(want Desired, o Observed, w WantVM, twins map[string]*Blocked, now 
 		func() *Blocked { return twins[v.Name] },
 		func() *Blocked { return diskTrouble(o, w, *v) })
 	if m.blocked != nil {
-		m.up = m.up && m.blocked.Code != R16 // somebody else is about to take it down
+		// Somebody else is about to take it down, or it waits for a person, busy or not.
+		m.up = m.up && m.blocked.Code != R16 && broke(want, *v, now) == nil
 		m.reason = cmp.Or(m.reason, m.blocked.Reason)
 		return m
 	}
