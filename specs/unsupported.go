@@ -13,12 +13,6 @@ func (f Fleet) Unsupported() []Problem {
 	add(f.Drain != nil && f.Drain.Swarm != nil, posDrain(f), "draining Swarm nodes", "Remove the swarm block and drain the nodes yourself, one VM at a time.")
 	add(r.Strategy == InPlace && r.Surge != (Count{}), r.Pos, "surge", "Remove surge: an in-place roll adds no VMs.")
 	add(f.Ready.Swarm, f.Ready.Pos, "ready { swarm }", "Remove swarm from ready.")
-	for _, p := range f.Placements {
-		if p.VCenter != f.Placements[0].VCenter {
-			add(true, p.Pos, "one fleet in two vCenters", "Write one fleet per vCenter.")
-			break
-		}
-	}
 	return list
 }
 

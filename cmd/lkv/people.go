@@ -24,11 +24,11 @@ func (x *sessions) members(ctx context.Context, f specs.Fleet) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	client, err := x.client(ctx, f.Placements[0].VCenter)
+	fleet, err := x.managed(ctx, f, vsphere.FleetConfig{Now: x.s.Now, AllFiles: true})
 	if err != nil {
 		return target{}, err
 	}
-	return target{desired: want, fleet: client.Fleet(vsphere.FleetConfig{Now: x.s.Now, AllFiles: true})}, nil
+	return target{desired: want, fleet: fleet}, nil
 }
 
 // asked turns what people ask for into what reconcile.Act carries out.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/lkv-io/lkv/internal/manifest"
 	"github.com/lkv-io/lkv/push"
 	"github.com/lkv-io/lkv/reconcile"
+	"github.com/lkv-io/lkv/reconcile/journal"
 	"github.com/lkv-io/lkv/reconcile/plan"
 	"github.com/lkv-io/lkv/reconcile/vsphere"
 	"github.com/lkv-io/lkv/specs"
@@ -23,10 +25,40 @@ import (
 // target is one fleet, ready to be looked at.
 type target struct {
 	desired plan.Desired
-	fleet   *vsphere.Fleet
+	fleet   managed
 	checks  reconcile.Checks
 	drain   reconcile.Drainer // nil: VMs are not drained
 	blocked []plan.Blocked    // why there is nothing to compare with; then the rest is empty
+}
+
+// managed is a fleet in the vCenter, or the several vCenters, that its VMs are placed in.
+type managed interface {
+	reconcile.Observer
+	reconcile.Executor
+	Journal(w *journal.Writer, about journal.Fleet) error
+}
+
+// managed connects the vCenters that a fleet's VMs are placed in.
+func (x *sessions) managed(ctx context.Context, f specs.Fleet, cfg vsphere.FleetConfig) (managed, error) {
+	all := map[string]*vsphere.Fleet{}
+	several := slices.ContainsFunc(f.Placements, func(p specs.Placement) bool { return p.VCenter != f.Placements[0].VCenter })
+	for _, p := range f.Placements {
+		if all[p.VCenter] != nil {
+			continue
+		}
+		client, err := x.client(ctx, p.VCenter)
+		if err != nil {
+			return nil, err
+		}
+		if several {
+			cfg.VCenter = p.VCenter
+		}
+		all[p.VCenter] = client.Fleet(cfg)
+	}
+	if several {
+		return vsphere.NewMany(all)
+	}
+	return all[f.Placements[0].VCenter], nil
 }
 
 // fleets returns the fleets that --fleet names. What this version cannot do is refused before anything is connected.
@@ -62,7 +94,7 @@ func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	client, err := x.client(ctx, f.Placements[0].VCenter)
+	fleet, err := x.managed(ctx, f, vsphere.FleetConfig{Now: x.s.Now})
 	if err != nil {
 		return target{}, err
 	}
@@ -73,7 +105,7 @@ func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 	// No OwnerID: whose a VM is must stay the same when the next run is another machine or another CI runner, and of all
 	// that such runs share only the fleet's name says it. So that name must be unique in a vCenter (docs/safety.md).
 	return target{
-		desired: want, fleet: client.Fleet(vsphere.FleetConfig{Now: x.s.Now}),
+		desired: want, fleet: fleet,
 		checks: reconcile.ChecksOf(f, x.spec.Dir, env, 5*time.Second),
 		drain:  reconcile.DrainOf(f, facts.Digest, x.spec.Dir, env, clock{x.s.Now}),
 	}, nil
