@@ -166,7 +166,10 @@ var (
 
 func TestUploadCutAtEveryTenthOfTheBody(t *testing.T) {
 	r := newRig(t, lab.Config{})
+	cuts := 0
+	defer func() { t.Logf("%d cuts, no ISO that is not its name, and every next push finished", cuts) }()
 	for percent := 0; percent <= 100; percent += 10 {
+		cuts++
 		in := r.both(r.c, big)
 		r.lab.OnCall(func(c lab.Call) lab.Fault {
 			if c.Method == http.MethodPut && strings.Contains(c.Target, ".iso.") {
@@ -216,11 +219,15 @@ func TestPushWithEveryCallFailing(t *testing.T) {
 				r.afterwards(fmt.Sprintf("call %d of %d", at, calls), in, err)
 			}
 			t.Logf("%d of %d pushes ended in an error", failed, calls)
+			if calls < 14 { // folders, documents, ISOs and channels of two stores
+				t.Errorf("only %d calls: this test does not see all of a push", calls)
+			}
 		})
 	}
 }
 
-// Every request, reads too, is answered with an error or cut.
+// Every request, reads too, is answered with an error or cut, for every second one before a push that is patient: that
+// one succeeds.
 func TestPushWithEveryRequestFailing(t *testing.T) {
 	statuses := []int{500, 503, 401, -1}
 	for i, status := range statuses {
@@ -237,6 +244,10 @@ func TestPushWithEveryRequestFailing(t *testing.T) {
 			r.anew()
 			for at := 1 + i; at <= all; at += len(statuses) {
 				in := r.both(c, small)
+				patient := at/len(statuses)%2 == 0
+				if patient {
+					in.Sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+				}
 				w.set(func(n int) int {
 					if n == at {
 						return status
@@ -248,16 +259,20 @@ func TestPushWithEveryRequestFailing(t *testing.T) {
 				if err != nil {
 					failed++
 				}
+				if err != nil && patient {
+					t.Errorf("request %d of %d ended a patient push: %v", at, all, err)
+				}
 				if err != nil && !temporary(err) {
 					t.Errorf("request %d of %d is no temporary error: %v", at, all, err)
 				}
 				r.afterwards(fmt.Sprintf("request %d of %d", at, all), in, err)
 			}
-			t.Logf("%d of %d pushes ended in an error", failed, all/len(statuses))
+			t.Logf("%d of %d pushes ended in an error, no patient one", failed, all/len(statuses))
 		})
 	}
 }
 
+// The datastore of the second store becomes inaccessible at each kind of call.
 func TestPushToAStoreThatGoesAway(t *testing.T) {
 	r := newRig(t, lab.Config{})
 	for _, method := range []string{"MakeDirectory", "PUT", "CopyDatastoreFile_Task", "MoveDatastoreFile_Task"} {
