@@ -96,7 +96,7 @@ func (x rules) recorded(o plan.Observed, v plan.VM, s plan.Step) bool {
 		return v.Record.Owner == "" && v.Record.Started.IsZero() && !v.Record.Due
 	case plan.Mark:
 		return s.Ill.IsZero() == v.Record.Ill.IsZero()
-	case plan.Unblock, plan.Fail, plan.Pause, plan.Drain, plan.Restore, plan.Disown:
+	case plan.Unblock, plan.Fail, plan.Pause, plan.Drain, plan.Restore, plan.Disown, plan.Recall:
 		return reflect.DeepEqual(at(o.After(s), v.Name).Record, at(o.Clone(), v.Name).Record)
 	}
 	return false
@@ -248,7 +248,7 @@ func (x rules) detach(o plan.Observed, v plan.VM, s plan.DetachDisk, mustBeOff f
 		return true, nil
 	}
 	heir := slices.ContainsFunc(o.VMs, func(h plan.VM) bool {
-		return v.ID != "" && h.Record.Replaces == v.ID && slices.ContainsFunc(h.Record.Takes, func(r plan.DiskRecord) bool { return r.UUID == s.Disk.UUID })
+		return v.ID != "" && h.ID != "" && (h.Record.Replaces == v.ID || v.Record.Replaces == h.ID) && slices.ContainsFunc(h.Record.Takes, func(r plan.DiskRecord) bool { return r.UUID == s.Disk.UUID })
 	})
 	if x.on("heir") && v.Record.Retired.IsZero() && !heir {
 		return false, refused(s, plan.R06, "no VM that replaces it waits for the disk")
@@ -306,9 +306,6 @@ func effect(o plan.Observed, s plan.Step) plan.Observed {
 	case plan.CreateDisk:
 		f := &out.Files[len(out.Files)-1]
 		f.UUID = fmt.Sprintf("6000C291-%x", sha256.Sum256([]byte(f.Path)))[:25]
-		if !slices.Contains(out.Made, inDatastore(s.Path)) {
-			out.Made = append(out.Made, inDatastore(s.Path))
-		}
 	case plan.CreateVM:
 		v := &out.VMs[len(out.VMs)-1]
 		n := 1

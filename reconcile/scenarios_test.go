@@ -62,6 +62,14 @@ var scenarios = []scenario{
 		d.Rollout.Strategy, d.Rollout.Disk, d.Rollout.Surge, d.Rollout.Drain = plan.BlueGreen, plan.Fresh, 1, true
 		w.floor = 2
 	})},
+	{name: "hand-over undone", ends: Refused, whole: true, make: policy(2, func(d *plan.Desired, w *world) {
+		d.Rollout.Strategy, d.Rollout.Disk, d.Rollout.Surge, d.Rollout.Drain = plan.BlueGreen, plan.HandOver, 1, true
+		d.Rollout.OnFailure, w.sick[newDigest] = "rollback", true
+	})},
+	{name: "fresh undone", ends: Refused, whole: true, make: policy(2, func(d *plan.Desired, w *world) {
+		d.Rollout.Strategy, d.Rollout.Disk, d.Rollout.Surge, d.Rollout.Drain = plan.BlueGreen, plan.Fresh, 1, true
+		d.Rollout.OnFailure, w.sick[newDigest], w.floor = "rollback", true, 2
+	})},
 	{name: "two at once", ends: Converged, whole: true, make: policy(4, func(d *plan.Desired, w *world) {
 		d.Rollout.MaxUnavailable, d.Rollout.Drain, w.floor = 2, true, 2
 	})},

@@ -175,7 +175,7 @@ func effect(s plan.Step) (mutates, destroys bool) {
 		return false, false
 	case plan.CreateDisk, plan.CreateVM, plan.AttachDisk, plan.Claim, plan.Release, plan.Shutdown,
 		plan.InsertISO, plan.Resize, plan.InstallKey, plan.EnableSecureBoot, plan.PowerOn, plan.Fail, plan.Unblock,
-		plan.Drain, plan.Restore, plan.GrowDisk, plan.DetachDisk, plan.Disown, plan.Rename, plan.Retire, plan.Mark,
+		plan.Drain, plan.Restore, plan.GrowDisk, plan.DetachDisk, plan.Disown, plan.Rename, plan.Retire, plan.Recall, plan.Mark,
 		plan.Pause, plan.Adopt, plan.Forget, plan.DestroyVM:
 		return true, false
 	default:

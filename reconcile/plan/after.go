@@ -80,7 +80,10 @@ func (o *Observed) change(v *VM, s Step) {
 		}
 	case Unblock:
 		free(r)
-		r.Started, r.Failed, r.Spurned, r.Paused, r.Due = time.Time{}, "", "", false, false
+		r.Paused = false
+		if !s.Pause {
+			r.Started, r.Failed, r.Spurned, r.Due = s.Started, "", "", false
+		}
 	case Shutdown:
 		v.Power, v.Guest, v.Age = Off, Guest{}, 0
 	case InsertISO:
@@ -131,6 +134,8 @@ func (o *Observed) changeRecord(v *VM, s Step) {
 		v.Disks = slices.DeleteFunc(v.Disks, func(d Disk) bool { return isDisk(d, s.Disk) })
 	case Disown:
 		r.Disks = slices.DeleteFunc(r.Disks, func(d DiskRecord) bool { return o.handed(*v, s.Successor, d) })
+	case Recall:
+		r.Failed, r.Spurned, r.Takes = s.Why, s.Spurned, slices.Clone(s.Takes)
 	case Rename:
 		v.Name, r.Replaces = s.To, ""
 	case Retire:

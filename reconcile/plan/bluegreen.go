@@ -77,6 +77,9 @@ func (p pair) proceed(m member) member {
 		m.reason = m.blocked.Reason
 		return m
 	}
+	if back, _ := p.returning(); back {
+		return p.undo(m)
+	}
 	m.up = Up(p.want, p.w, *p.green) == "" || p.inUse() && Up(p.want, p.w, *p.blue) == ""
 	if m.blocked == nil {
 		m.blocked = p.trouble()

@@ -183,11 +183,10 @@ func TestTwoRunsBeginAtOnce(t *testing.T) {
 func TestResumedPair(t *testing.T) {
 	for _, disk := range []string{HandOver, Fresh} {
 		d := bluegreen(wish(2, "docker"), disk)
-		d.Rollout.OnFailure = "rollback"
 		o := rolledBefore(fleetOf(d, oldDigest))
 		o = until(t, o, flat(Compute(d, o, t0)), PowerOn{Of("wrk-01-green")}).After(Fail{Of("wrk-01-green"), "not ready"})
 		p := Compute(d, o, t0)
-		if len(p.Waves) > 0 || len(p.Blocked) == 0 || !strings.Contains(p.Blocked[0].Reason, "does not undo a replacement") {
+		if len(p.Waves) > 0 || len(p.Blocked) != 1 || p.Blocked[0].VM != "wrk-01-green" || !strings.Contains(p.Blocked[0].Reason, "so the fleet stands still: not ready") {
 			t.Errorf("%s: %+v", disk, p)
 		}
 		for _, r := range Resume(d, o, t0).Rolls {

@@ -72,7 +72,7 @@ func (c *checker) capacity(w Wave) error {
 	taken := 0
 	for _, r := range w.Rolls {
 		v := c.now.find(r.VM)
-		if v != nil && serves(*v) && r.Action != Retiring && slices.ContainsFunc(r.Steps, isShutdown) && !c.relieved(r) {
+		if v != nil && serves(*v) && r.Action != Retiring && slices.ContainsFunc(r.Steps, func(s Step) bool { return isShutdown(s) && s.VM() == r.VM }) && !c.relieved(r) {
 			taken++
 		}
 	}
@@ -241,8 +241,47 @@ func (c *checker) createVM(s CreateVM) error {
 		if user := c.userOf(*f); user != "" {
 			return fmt.Errorf("VM %s has disk %s, attached or in its record (D3)", user, f.Path)
 		}
+		if err := c.newest(s, d); err != nil {
+			return err
+		}
 	}
 	return c.sameOwner(s.Record.Owner)
+}
+
+// newest keeps a VM from disks that are not its place's last ones: one that takes another's place with blank disks from
+// those that were used before, and one that is made again from older ones than were (D7).
+func (c *checker) newest(s CreateVM, d DiskRecord) error {
+	stem, _ := strings.CutSuffix(inDatastore(d.Path), ".vmdk")
+	if n := s.Record.Generation; n > 0 {
+		stem = strings.TrimSuffix(stem, fmt.Sprintf("-g%d", n))
+	}
+	for _, m := range c.now.Made {
+		used, n := inDatastore(m), 0
+		rest, ok := strings.CutPrefix(used, stem+"-g")
+		if _, err := fmt.Sscanf(rest, "%d.vmdk", &n); !ok || err != nil {
+			n = 0
+		}
+		switch {
+		case s.Record.Replaces != "" && used == inDatastore(d.Path):
+			return fmt.Errorf("disk %s was used before, it is not blank (D7)", d.Path)
+		case s.Record.Replaces == "" && n > s.Record.Generation && !c.spare(used) && !ownDisk(s, used):
+			return fmt.Errorf("disk %s is not the newest of its place, %s was used (D7)", d.Path, used)
+		}
+	}
+	return nil
+}
+
+// spare tells whether a VM has a disk that was retired without ever having had the place it was made for.
+func (c *checker) spare(path string) bool {
+	return slices.ContainsFunc(c.now.VMs, func(v VM) bool {
+		return v.Record.Replaces != "" && !v.Record.Retired.IsZero() &&
+			slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return inDatastore(d.Path) == path })
+	})
+}
+
+// ownDisk tells whether a path is that of another disk of a VM that is made: names may end like generations.
+func ownDisk(s CreateVM, path string) bool {
+	return slices.ContainsFunc(s.Record.Disks, func(d DiskRecord) bool { return inDatastore(d.Path) == path })
 }
 
 // userOf names a VM that has the file attached or in its record, by path or by UUID.

@@ -8,7 +8,7 @@ import (
 
 // partner tells whether a roll may have a step about another VM than its own: the green one of a blue-green roll.
 func (c *checker) partner(r Roll, s Step) bool {
-	return (r.Action == Replace || r.Action == Finish) && s.VM() == GreenName(r.VM)
+	return (r.Action == Replace || r.Action == Finish || r.Action == Rollback) && s.VM() == GreenName(r.VM)
 }
 
 // ended tells whether a roll's last step leaves no claim behind.
@@ -45,6 +45,8 @@ func (c *checker) replacement(v VM, s Step) error {
 		return c.retire(v, s)
 	case Rename:
 		return c.rename(v, s)
+	case Recall:
+		return c.recall(v, s)
 	case DestroyVM:
 		return c.destroy(v)
 	case Forget:
@@ -174,6 +176,9 @@ func (c *checker) createGreen(s CreateVM) error {
 // attachTaken allows the second half of a move: the first VM is off and has let the disk go.
 func (c *checker) attachTaken(v VM, s AttachDisk) error {
 	blue := c.blueOf(v)
+	if c.roll.Action == Rollback {
+		blue = c.successor(v)
+	}
 	switch {
 	case blue == nil || blue.Power != Off:
 		return fmt.Errorf("the VM it comes from is not there, or not off (D3)")
@@ -231,7 +236,7 @@ func (c *checker) detach(v VM, s DetachDisk) error {
 	case c.roll.Action == Remove:
 		return c.retired(v)
 	}
-	g := c.successor(v)
+	g := c.heir(v)
 	if g == nil || !slices.ContainsFunc(g.Record.Takes, func(d DiskRecord) bool { return d.Path == a.Path && SerialOf(d.UUID) == SerialOf(a.UUID) }) {
 		return fmt.Errorf("no successor's record names the disk (D5)")
 	}
@@ -240,7 +245,7 @@ func (c *checker) detach(v VM, s DetachDisk) error {
 
 // disown allows a record to lose what its successor has attached and in its record (D5).
 func (c *checker) disown(v VM, s Disown) error {
-	g := c.successor(v)
+	g := c.heir(v)
 	if g == nil || s.Successor != g.ID {
 		return fmt.Errorf("it has no successor, or another one (D5)")
 	}
@@ -267,6 +272,8 @@ func (c *checker) retire(v VM, s Retire) error {
 			return fmt.Errorf("the VM is wanted")
 		}
 		return accounted(v)
+	case c.roll.Action == Rollback:
+		return c.retireBack(v)
 	}
 	g := c.successor(v)
 	switch {

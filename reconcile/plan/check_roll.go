@@ -14,7 +14,7 @@ func standstill(p Plan, o Observed) error {
 	bad, last := 0, ""
 	for _, v := range o.VMs {
 		switch {
-		case v.Fleet != p.Fleet || !v.Record.Retired.IsZero():
+		case v.Fleet != p.Fleet || !v.Record.Retired.IsZero() || failedBefore(o, v):
 		case v.Record.Paused:
 			return fmt.Errorf("check plan: it acts although %s is paused (A7)", v.Name)
 		case v.Record.Failed != "":
@@ -32,11 +32,18 @@ func standstill(p Plan, o Observed) error {
 	return nil
 }
 
+// failedBefore tells whether a VM's failure is also in the record of the one it was to replace: that is one failure.
+func failedBefore(o Observed, v VM) bool {
+	return v.Record.Replaces != "" && !v.Record.Paused && slices.ContainsFunc(o.VMs, func(x VM) bool {
+		return x.ID == v.Record.Replaces && x.Record.Failed != "" && x.Record.Retired.IsZero()
+	})
+}
+
 // begun checks what a roll may be about before its steps are looked at: a failed VM is left as it is, but for a roll
 // back, and no VM goes for good while another does not serve.
 func (c *checker) begun(r Roll) error {
 	v := c.now.find(r.VM)
-	bad := v != nil && v.Fleet == c.plan.Fleet && v.Record.Failed != ""
+	bad := v != nil && v.Fleet == c.plan.Fleet && (v.Record.Failed != "" || c.failedHeir(*v))
 	switch {
 	case bad && r.Action != Rollback:
 		return fmt.Errorf("its roll failed, and it must be left as it is (A7)")

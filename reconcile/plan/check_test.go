@@ -132,7 +132,7 @@ func sabotages() []sabotage {
 		{"after a failure", found(func(v *VM) { v.Record.Failed = "x" }), "A7"},
 		{"clearing a failure unasked", edit(func(s Step) Step {
 			if r, ok := s.(Shutdown); ok {
-				return Unblock{r.base}
+				return Unblock{base: r.base}
 			}
 			return s
 		}), "only a person"},

@@ -16,7 +16,7 @@ func Collect(want Desired, have Observed, now time.Time, ttl time.Duration) Requ
 		return out
 	}
 	for _, v := range have.VMs {
-		if v.Fleet == want.Fleet && standsStill(v.Record) != "" {
+		if inUse(want, v) && standsStill(v.Record) != "" {
 			out.Blocked = append(out.Blocked, Blocked{VM: v.Name, Code: R12, Reason: "the fleet stands still, and what it retired may be needed: " + standsStill(v.Record),
 				Clear: "lkv resume --fleet " + want.Fleet})
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -94,6 +93,10 @@ func mismatch(o Observed, w WantVM, v VM) (why, clear string) {
 				"put the file back where it was, in the vSphere client or from a backup; a second one is never made"
 		}
 	}
+	for _, r := range v.Record.Takes {
+		return fmt.Sprintf("disk %s (%s, %s), which it was to take over, is not attached", r.Name, orNone(r.UUID), r.Path),
+			"in the vSphere client attach the recorded disk as an existing hard disk"
+	}
 	for _, d := range w.Disks {
 		r := recorded(v.Record, d.Name)
 		if r == nil {
@@ -151,37 +154,6 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 func madeOnce(o Observed, path string) bool {
 	path = inDatastore(path)
 	return slices.ContainsFunc(o.Made, func(m string) bool { return inDatastore(m) == path })
-}
-
-// latest returns the newest generation of a missing VM's disks that is known of: what ran last had it.
-func latest(want Desired, o Observed, w WantVM) int {
-	last := 0
-	for _, d := range w.Disks {
-		prefix := strings.TrimSuffix(inDatastore(DiskPath(want.Fleet, w, d)), ".vmdk") + "-g"
-		known := func(path string) {
-			if rest, ok := strings.CutPrefix(inDatastore(path), prefix); ok {
-				n, err := strconv.Atoi(strings.TrimSuffix(rest, ".vmdk"))
-				if err == nil {
-					last = max(last, n)
-				}
-			}
-		}
-		for _, f := range o.Files {
-			known(f.Path)
-		}
-		for _, m := range o.Made {
-			known(m)
-		}
-		for _, v := range o.VMs {
-			for _, r := range v.Record.Disks {
-				known(r.Path)
-			}
-			for _, r := range v.Record.Takes {
-				known(r.Path)
-			}
-		}
-	}
-	return last
 }
 
 // Unseen refuses to make a disk of a VM while a datastore of the datacenter it is placed in cannot be looked into: the

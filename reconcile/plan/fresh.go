@@ -2,30 +2,28 @@ package plan
 
 import "slices"
 
-// generation returns the next generation of which no disk was ever used: no VM has one, attached or in its record, and
-// none was made and is gone. A file that nobody has is one that a run made before it died.
+// generation returns the next generation of blank data disks: above every one that was ever used, whether its file is
+// still there or not. A file that nobody has and no marker tells of is one that a run made before it died, and is as
+// blank as it was then; one that is not as wanted is left alone.
 func (p pair) generation() int {
-	g := p.blue.Record.Generation + 1
-	for !p.unused(g) {
+	g := p.blue.Record.Generation
+	for n, e := range evidenceOf(p.want, p.have, p.w) {
+		if e.used {
+			g = max(g, n)
+		}
+	}
+	for g++; !p.blank(g); {
 		g++
 	}
 	return g
 }
 
-func (p pair) unused(generation int) bool {
-	for _, d := range p.w.Disks {
-		path := GenerationPath(p.want.Fleet, p.w, d, generation)
-		found := filesNamed(p.have, path)
-		switch {
-		case userOf(p.have, path) != "" || len(found) > 1:
-			return false
-		case len(found) == 0 && slices.Contains(p.have.Made, inDatastore(path)):
-			return false
-		case len(found) == 1 && (found[0].Bytes != d.Bytes || holderOf(p.have, found[0].UUID) != ""):
-			return false
-		}
-	}
-	return true
+// blank tells whether every file there is of a generation that was never used can become a disk of the green VM.
+func (p pair) blank(generation int) bool {
+	return !slices.ContainsFunc(p.w.Disks, func(d WantDisk) bool {
+		found := filesNamed(p.have, GenerationPath(p.want.Fleet, p.w, d, generation))
+		return len(found) > 1 || len(found) == 1 && (found[0].Bytes != d.Bytes || holderOf(p.have, found[0].UUID) != "")
+	})
 }
 
 // filesNamed returns the data disk files of that name on any datastore.

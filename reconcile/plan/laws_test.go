@@ -14,7 +14,7 @@ import (
 
 // steps compares steps with their unexported embedded part.
 var steps = cmp.AllowUnexported(AwaitTask{}, CreateDisk{}, CreateVM{}, AttachDisk{}, Claim{}, Release{}, Shutdown{},
-	InsertISO{}, Resize{}, PowerOn{}, AwaitReady{}, Fail{}, Unblock{}, InstallKey{}, EnableSecureBoot{}, Drain{}, Restore{}, GrowDisk{}, DetachDisk{}, Disown{},
+	InsertISO{}, Resize{}, PowerOn{}, AwaitReady{}, Fail{}, Unblock{}, InstallKey{}, EnableSecureBoot{}, Drain{}, Restore{}, GrowDisk{}, DetachDisk{}, Disown{}, Recall{},
 	Rename{}, Retire{}, DestroyVM{}, Mark{}, Pause{}, Adopt{}, Forget{})
 
 // TestSuffixLaw is law 1 for a run that does one thing after the other: after any prefix of a plan, the plan is
@@ -264,7 +264,7 @@ func TestAfterIsTotalAndPure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := genWish(t)
 		o, _ := genHalfway(t, d, genWorld(t, d))
-		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{base: Of("nobody")}, Unblock{Of("wrk-01")},
+		all := append(flat(Compute(d, genWorld(t, d), t0)), Fail{Of("wrk-01"), "no"}, AwaitTask{Of("wrk-01"), "task-1"}, Release{base: Of("nobody")}, Unblock{base: Of("wrk-01")},
 			InstallKey{Of("wrk-01"), certificate}, EnableSecureBoot{Of("wrk-01")}, Drain{base: Of("wrk-01")}, Restore{Of("wrk-01")}, Mark{Of("wrk-01"), t0},
 			GrowDisk{Of("wrk-01"), DiskRecord{UUID: uuidOf(1, 0)}, 1 << 40}, Retire{base: Of("wrk-01"), To: "wrk-01-retired-20260301-1200", At: t0})
 		s := rapid.SampledFrom(all).Draw(t, "step")

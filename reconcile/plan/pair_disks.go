@@ -16,6 +16,9 @@ func (p pair) handed() *Blocked {
 			}
 		}
 	}
+	if len(b.Record.Takes) > 0 {
+		return p.refuse(R06, "in the vSphere client attach the disks that its record names", "VM %s has not got all disks that it takes over", b.Name)
+	}
 	if len(g.Record.Takes) > 0 && (p.fresh() || !p.inUse()) {
 		return p.refuse(R06, "in the vSphere client attach the disks that its record names", "VM %s has not got the disks it takes over, and %s does not hold them for it", g.Name, b.Name)
 	}

@@ -86,8 +86,15 @@ func nameTaken(want Desired, o Observed, w WantVM, own *VM) *Blocked {
 	return nil
 }
 
-// trouble says why nothing may be done with the pair, or nil.
+// trouble says why the pair's roll may not go on, or nil.
 func (p pair) trouble() *Blocked {
+	return firstOf(
+		func() *Blocked { return p.untouchable(func(v VM) *Blocked { return broke(p.want, v, p.now) }) },
+		p.strangers, p.handed, p.equipped, p.unbootable)
+}
+
+// untouchable says why nothing may be done with a VM of the pair, or nil. more are further rules for each.
+func (p pair) untouchable(more ...func(VM) *Blocked) *Blocked {
 	vms := []*VM{p.green}
 	if p.inUse() {
 		vms = []*VM{p.blue, p.green}
@@ -97,13 +104,17 @@ func (p pair) trouble() *Blocked {
 			func() *Blocked { return twice(p.have, *v) },
 			func() *Blocked { return claimed(p.want, *v, p.now) },
 			func() *Blocked { return busy(*v) },
-			func() *Blocked { return broke(p.want, *v, p.now) },
 			func() *Blocked { return unsafe(*v) })
+		for _, rule := range more {
+			if b == nil {
+				b = rule(*v)
+			}
+		}
 		if b != nil {
 			return p.refuse(b.Code, b.Clear, "%s: %s", v.Name, b.Reason)
 		}
 	}
-	return firstOf(p.strangers, p.handed, p.equipped, p.unbootable)
+	return nil
 }
 
 // unsafe is R05: a disk whose writes could be lost.
@@ -141,7 +152,7 @@ func (p pair) strangers() *Blocked {
 // disks returns every disk that stands in the records of the pair.
 func (p pair) disks() []DiskRecord {
 	var out []DiskRecord
-	for _, list := range [][]DiskRecord{p.blue.Record.Disks, p.green.Record.Disks, p.green.Record.Takes} {
+	for _, list := range [][]DiskRecord{p.blue.Record.Disks, p.blue.Record.Takes, p.green.Record.Disks, p.green.Record.Takes} {
 		for _, r := range list {
 			if !slices.ContainsFunc(out, func(x DiskRecord) bool { return sameDisk(x, r) }) {
 				out = append(out, r)

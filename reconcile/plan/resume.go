@@ -29,27 +29,46 @@ func Resume(want Desired, have Observed, now time.Time) Resumption {
 		b := firstOf(
 			func() *Blocked { return twice(have, v) },
 			func() *Blocked { return claimed(want, v, now) },
-			func() *Blocked { return busy(v) })
+			func() *Blocked { return busy(v) },
+			func() *Blocked { return returningNow(have, v) })
 		if b != nil {
 			out.Blocked = append(out.Blocked, *b)
 			continue
 		}
-		out.Rolls = append(out.Rolls, Roll{VM: v.Name, Action: GoOn, Reason: why, Steps: letGo(want, v, now)})
+		out.Rolls = append(out.Rolls, Roll{VM: v.Name, Action: GoOn, Reason: why, Steps: letGo(want, have, v, now)})
 	}
 	slices.SortFunc(out.Rolls, func(a, b Roll) int { return strings.Compare(a.VM, b.VM) })
 	return out
 }
 
-// letGo returns the steps that clear what holds a VM up. The start of a roll that takes too long is what allows a VM that
-// is being made to get its recorded disks, so that it begins anew instead; the claim is left to expire.
-func letGo(want Desired, v VM, now time.Time) []Step {
+// letGo returns the steps that clear what holds a VM up. A VM that is being made goes on being made: that its roll has
+// begun is what allows it to get its recorded disks and its firmware's key, so that it only begins anew.
+func letGo(want Desired, have Observed, v VM, now time.Time) []Step {
 	n := Of(v.Name)
-	c := claim(want, n, v.Record, now)
-	if overdue(want, v, now) && !v.Record.Paused && v.Record.Spurned == "" && slices.ContainsFunc(v.Record.Disks, func(d DiskRecord) bool { return attached(v, d) == nil }) {
-		c.Started = now
-		return []Step{c}
+	c, u := claim(want, n, v.Record, now), Unblock{base: n, Pause: undoneIn(have, v)}
+	if creating(v) {
+		c.Started, u.Started = now, now
 	}
-	return []Step{c, Unblock{n}}
+	return []Step{c, u}
+}
+
+// returningNow refuses a VM whose replacement is being undone: which way the disks go must not change on the way. A
+// pause is cleared all the same, or it would not come to its end.
+func returningNow(have Observed, v VM) *Blocked {
+	if v.Record.Paused || !undoneIn(have, v) {
+		return nil
+	}
+	return &Blocked{VM: v.Name, Code: R08, Reason: "its replacement is being undone", Clear: "run lkv reconcile until that is done, and lkv resume again"}
+}
+
+// undoneIn tells whether a VM is one of a pair whose replacement is being undone.
+func undoneIn(have Observed, v VM) bool {
+	if blue := replacedBy(have, v); blue != nil {
+		return undone(*blue, v)
+	}
+	return slices.ContainsFunc(have.VMs, func(x VM) bool {
+		return v.ID != "" && x.Fleet == v.Fleet && x.Record.Replaces == v.ID && undone(v, x)
+	})
 }
 
 // holdsUp says why a VM stops its fleet or is not rolled any more, or "".

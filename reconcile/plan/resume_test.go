@@ -55,11 +55,12 @@ func TestResumeOnlyTouchesRecords(t *testing.T) {
 			if touched[after.VMs[i].Name] {
 				r, was := &after.VMs[i].Record, o.VMs[i].Record
 				if !r.Started.IsZero() { // it goes on being made, from now on
-					if r.Started != now || len(after.VMs[i].Disks) == len(r.Disks) || r.Epoch <= was.Epoch {
+					if r.Started != now || !creating(o.VMs[i]) {
 						t.Fatalf("%s after the resume: %+v", after.VMs[i].Name, *r)
 					}
-					r.Owner, r.Expires, r.Started, r.Epoch = was.Owner, was.Expires, was.Started, was.Epoch
-					continue
+					r.Started = time.Time{}
+				} else if creating(o.VMs[i]) {
+					t.Fatalf("%s is not being made any more: %+v", after.VMs[i].Name, *r)
 				}
 				if r.Owner != "" || r.Failed != "" || r.Spurned != "" || r.Paused || !r.Started.IsZero() || r.Epoch <= was.Epoch {
 					t.Fatalf("%s after the resume: %+v", after.VMs[i].Name, *r)

@@ -20,7 +20,7 @@ func returning(want Desired, v VM) (back bool, why string) {
 	case want.Rollout.OnFailure != backOnFailure || r.Image != want.Image.Digest || !r.Rolled.IsZero():
 		return false, ""
 	case r.Replaces != "":
-		return false, "lkv does not undo a replacement; the VM it replaces is kept: push a repaired image and resume, and it goes on with that one"
+		return false, "" // see pair.returning
 	case r.Previous == "" || r.PreviousISO == "" || r.PreviousID == "":
 		return false, "no image ran on it before"
 	case !sameEngine(want.Image.Engine, r.EngineWas) || older(r.EngineWas, r.Engine):
@@ -106,14 +106,39 @@ func failures(want Desired, have Observed, now time.Time) []Blocked {
 	var out []Blocked
 	for _, v := range have.VMs {
 		switch {
-		case !inUse(want, v):
+		case !inUse(want, v) || recalledBy(have, v) != nil:
 		case v.Record.Failed != "":
-			out = append(out, failure(want, v))
+			b := failure(want, v)
+			if blue := replacedBy(have, v); blue != nil {
+				p := pair{want: want, have: have, blue: blue, green: &v, now: now}
+				if _, why := p.returning(); why != "" {
+					b.Reason += "; the VM before is not put back: " + why
+				}
+			}
+			out = append(out, b)
 		case overdue(want, v, now):
 			out = append(out, late(want, v, now))
 		}
 	}
 	return out
+}
+
+// replacedBy returns the VM of the fleet that v was made to replace, or nil.
+func replacedBy(o Observed, v VM) *VM {
+	for i := range o.VMs {
+		if x := &o.VMs[i]; v.Record.Replaces != "" && x.ID == v.Record.Replaces && x.Fleet == v.Fleet {
+			return x
+		}
+	}
+	return nil
+}
+
+// recalledBy returns the VM that v was to replace when the failure stands in that one's record: it counts once.
+func recalledBy(o Observed, v VM) *VM {
+	if blue := replacedBy(o, v); blue != nil && blue.Record.Failed != "" && blue.Record.Retired.IsZero() {
+		return blue
+	}
+	return nil
 }
 
 func failure(want Desired, v VM) Blocked {

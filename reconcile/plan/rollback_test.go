@@ -77,7 +77,7 @@ func TestRollbackOnce(t *testing.T) {
 	}
 	rolled()
 
-	cleared := o.After(Unblock{Of("wrk-01")})
+	cleared := o.After(Unblock{base: Of("wrk-01")})
 	cleared.VMs[0].Record.Spurned = newDigest // as if something but a resume had cleared the failure
 	if p := Compute(d, cleared, t0); len(p.Waves) != 1 || p.Waves[0].Rolls[0].VM != "wrk-02" || !strings.Contains(p.Blocked[0].Reason, "image bbbbbbbbbbbb failed on it and was rolled back") {
 		t.Fatalf("%+v", p)
@@ -102,7 +102,7 @@ func TestRollbackOnce(t *testing.T) {
 // TestWayBackIsWhatWorked: an image that never passed its gate is not what is put back after the next one failed.
 func TestWayBackIsWhatWorked(t *testing.T) {
 	d := wish(1)
-	o := rolledAndFailed(d, "").After(Unblock{Of("wrk-01")})
+	o := rolledAndFailed(d, "").After(Unblock{base: Of("wrk-01")})
 	d.Image.Digest, d.Image.ID, d.Image.Paths = strings.Repeat("c", 64), "sha256:newer", map[string]string{"dc1": "[iso] lkv/worker/c.iso"}
 	for _, s := range flat(Compute(d, o, t0)) {
 		if in, ok := s.(InsertISO); ok {
@@ -120,7 +120,7 @@ func TestProgress(t *testing.T) {
 	d := wish(3, "docker")
 	d.Rollout.Progress = 30 * time.Minute
 	for n, name := range map[int]string{1: "claimed", 2: "off", 3: "swapped", 4: "booting"} {
-		o := fleetOf(d, oldDigest)
+		o := rolledBefore(fleetOf(d, oldDigest))
 		for _, s := range flat(Compute(d, o, t0))[:n] {
 			o = o.After(s)
 		}

@@ -10,10 +10,14 @@ import (
 // the files, then the VM with the record, then the attachment, which involves no file operation.
 func creation(want Desired, o Observed, w WantVM, now time.Time) ([]Step, *Blocked) {
 	n, iso := Of(w.Name), want.Image.Paths[w.Place.Store]
+	generation, trouble := latest(want, o, w)
+	if trouble != nil {
+		return nil, trouble
+	}
 	rec := Record{
 		Image: want.Image.Digest, ImageID: want.Image.ID, Token: Token(want.Image.Digest, 1), Epoch: 1,
 		Key: want.Image.Trust.Key(), Owner: want.Claimer, Expires: now.Add(want.TTL), Started: now,
-		Engine: want.Image.Engine, Generation: latest(want, o, w),
+		Engine: want.Image.Engine, Generation: generation,
 	}
 	var steps []Step
 	for _, d := range w.Disks {

@@ -89,7 +89,15 @@ func (s AwaitReady) String() string {
 func (s Fail) String() string { return "record failure: " + s.Why }
 
 // String says what is cleared.
-func (s Unblock) String() string { return "clear failure and pause" }
+func (s Unblock) String() string {
+	switch {
+	case s.Pause:
+		return "clear pause"
+	case !s.Started.IsZero():
+		return "clear failure and pause, it goes on being made"
+	}
+	return "clear failure and pause"
+}
 
 // String says what becomes of the disks.
 func (s Drain) String() string { return "drain, disks: " + s.Next }
@@ -107,6 +115,14 @@ func (s DetachDisk) String() string { return "detach disk, keep " + s.Disk.Path 
 
 // String says what the record loses.
 func (s Disown) String() string { return "take the handed-over disks out of its record" }
+
+// String names the reason and the disks.
+func (s Recall) String() string {
+	if len(s.Takes) == 0 {
+		return "record that its replacement failed: " + s.Why
+	}
+	return fmt.Sprintf("record that its replacement failed: %s, to take back %s", s.Why, diskNames(s.Takes))
+}
 
 // String names the new name.
 func (s Rename) String() string { return "rename to " + s.To }

@@ -399,7 +399,11 @@ type (
 	}
 	// Unblock clears the claim (owner and expiry), the roll's start, its failure, what it spurned and the VM's pause. It
 	// touches nothing but the record. Only Resume plans it: Compute never lets a fleet go again by itself.
-	Unblock struct{ base }
+	Unblock struct {
+		base
+		Started time.Time // instead of none: the VM goes on being made from then on
+		Pause   bool      // clear nothing but claim and pause: a way back is under way, and ends first
+	}
 
 	// Drain moves the VM's work away through the fleet's drain hook and then writes Record.Drained. Next says what
 	// becomes of the data disks: "keep", or "delete" when the VM goes for good. With Try a failure is reported and the
@@ -418,15 +422,26 @@ type (
 		Bytes int64
 	}
 	// DetachDisk removes a data disk from a powered-off VM and keeps its file. Where the disk goes stands in a record
-	// before (D5): in Record.Takes of the VM that replaces it, or, for a retired VM, in its marker and its own record.
+	// before (D5): in Record.Takes of the VM that replaces it, or that it was to replace, or, for a retired VM, in its
+	// marker and its own record.
 	DetachDisk struct {
 		base
 		Disk DiskRecord
 	}
-	// Disown takes out of the record of a replaced VM the disks that are attached to its successor, after that was seen.
+	// Disown takes out of the record of a VM the disks that are attached to the one which has taken them over, or back,
+	// after that was seen.
 	Disown struct {
 		base
-		Successor string // instance UUID; empty in a plan that makes the successor: the VM whose record replaces this one
+		Successor string // that VM's instance UUID; empty in a plan that makes the successor: the VM whose record replaces this one
+	}
+	// Recall writes into the record of a VM that was to be replaced that it is not: why its successor failed (Failed), with
+	// which image (Spurned), and the data disks that it gets back from it (Takes), before they are detached there (D5).
+	// The claim stays: the way back goes on under it.
+	Recall struct {
+		base
+		Why     string
+		Spurned string       // the successor's image
+		Takes   []DiskRecord // empty when the successor has disks of its own
 	}
 	// Rename gives a VM its place's name under changeVersion and clears Record.Replaces.
 	Rename struct {

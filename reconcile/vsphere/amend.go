@@ -3,6 +3,7 @@ package vsphere
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -50,6 +51,13 @@ func (f *Fleet) mark(ctx context.Context, s plan.Mark, desired plan.Desired) err
 		case r.Ill.IsZero():
 			r.Ill = s.Ill
 		}
+	})
+}
+
+// recall notes in the record of a VM that was to be replaced why it is not, and what it gets back.
+func (f *Fleet) recall(ctx context.Context, s plan.Recall, desired plan.Desired) error {
+	return f.amend(ctx, s.VM(), desired, func(r *plan.Record) {
+		r.Failed, r.Spurned, r.Takes = s.Why, s.Spurned, slices.Clone(s.Takes)
 	})
 }
 

@@ -191,14 +191,19 @@ func (f *Fleet) unblock(ctx context.Context, s plan.Unblock, desired plan.Desire
 		return err
 	}
 	r := v.vm.Record
-	if r.Owner == "" && r.Started.IsZero() && r.Failed == "" && r.Spurned == "" && !r.Paused && !r.Due {
+	r.Owner, r.Expires, r.Paused = "", time.Time{}, false
+	if !s.Pause {
+		r.Failed, r.Spurned, r.Due = "", "", false
+		if !r.Started.Equal(s.Started) {
+			r.Started = s.Started
+		}
+	}
+	if reflect.DeepEqual(r, v.vm.Record) {
 		return nil
 	}
 	if err := f.allowed(v, desired); err != nil {
 		return err
 	}
-	r.Owner, r.Expires, r.Started = "", time.Time{}, time.Time{}
-	r.Failed, r.Spurned, r.Paused, r.Due = "", "", false, false
 	return f.write(ctx, v, r)
 }
 

@@ -21,6 +21,8 @@ func (f *Fleet) executeMore(ctx context.Context, step plan.Step, desired plan.De
 		return f.detachDisk(ctx, s, desired)
 	case plan.Disown:
 		return f.disown(ctx, s, desired)
+	case plan.Recall:
+		return f.recall(ctx, s, desired)
 	case plan.Rename:
 		return f.rename(ctx, s, desired)
 	case plan.Retire:

@@ -47,7 +47,7 @@ func (f *Fleet) detachDisk(ctx context.Context, s plan.DetachDisk, desired plan.
 	return f.reconfigure(ctx, v, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{removeDevice(device)}})
 }
 
-// awaited checks that a successor of the VM names the disk, and corrects the path in its record when the file was
+// awaited checks that the VM which gets the disk names it, and corrects the path in its record when the file was
 // moved since: after the detach nothing else says where it lies.
 func (f *Fleet) awaited(ctx context.Context, v sighted, disk plan.Disk, desired plan.Desired) error {
 	all, err := f.look(ctx, desired)
@@ -55,7 +55,9 @@ func (f *Fleet) awaited(ctx context.Context, v sighted, disk plan.Disk, desired 
 		return err
 	}
 	for _, heir := range all.vms {
-		if heir.vm.Fleet != desired.Fleet || v.vm.ID == "" || heir.vm.Record.Replaces != v.vm.ID {
+		// The one that is to replace it, or, when that is undone, the one that it was to replace.
+		heirs := heir.vm.ID != "" && (heir.vm.Record.Replaces == v.vm.ID || v.vm.Record.Replaces == heir.vm.ID)
+		if heir.vm.Fleet != desired.Fleet || v.vm.ID == "" || !heirs {
 			continue
 		}
 		i := slices.IndexFunc(heir.vm.Record.Takes, func(d plan.DiskRecord) bool { return canonical(d.UUID) == disk.UUID })
@@ -70,7 +72,7 @@ func (f *Fleet) awaited(ctx context.Context, v sighted, disk plan.Disk, desired 
 			r.Takes[i].Path = disk.Path
 		})
 	}
-	return plan.Blocked{VM: v.vm.Name, Code: plan.R06, Reason: fmt.Sprintf("no VM that replaces it waits for disk %s", disk.Path), Clear: "run lkv reconcile again"}
+	return plan.Blocked{VM: v.vm.Name, Code: plan.R06, Reason: fmt.Sprintf("no VM waits for its disk %s", disk.Path), Clear: "run lkv reconcile again"}
 }
 
 // rename gives the VM its place's name.

@@ -95,6 +95,39 @@ func TestStepsOfAReplacement(t *testing.T) {
 	r.means(named(plan.DestroyVM{}, func(s *plan.DestroyVM) { s.Name = retired }), d)
 }
 
+// Every step of a hand-over that is undone means what the model says.
+func TestStepsOfAWayBack(t *testing.T) {
+	r := newRig(t, lab.Config{})
+	d := r.stand(1)
+	blue := r.vm(one, d)
+	for _, s := range handOver(d, blue) {
+		r.execute(s, d)
+	}
+	heir := r.vm(green, d)
+	disk := heir.Record.Disks[0]
+	r.execute(named(plan.Disown{Successor: heir.ID}, func(s *plan.Disown) { s.Name = one }), d)
+	detach := named(plan.DetachDisk{Disk: disk}, func(s *plan.DetachDisk) { s.Name = green })
+	r.refused(plan.R06, detach, d)
+	for _, s := range []plan.Step{
+		named(plan.Recall{Why: "not ready", Spurned: d.Image.Digest, Takes: []plan.DiskRecord{disk}}, func(s *plan.Recall) { s.Name = one }),
+		detach,
+		named(plan.AttachDisk{Disk: disk}, func(s *plan.AttachDisk) { s.Name = one }),
+		named(plan.Disown{Successor: blue.ID}, func(s *plan.Disown) { s.Name = green }),
+		named(plan.Retire{To: green + "-retired-20260301-1200", At: time.Now(), Why: "its gate failed"}, func(s *plan.Retire) { s.Name = green }),
+		named(plan.PowerOn{}, func(s *plan.PowerOn) { s.Name = one }),
+		named(plan.Restore{}, func(s *plan.Restore) { s.Name = one }),
+		named(plan.Pause{}, func(s *plan.Pause) { s.Name = one }),
+		named(plan.Unblock{Pause: true}, func(s *plan.Unblock) { s.Name = one }),
+	} {
+		r.means(s, d)
+	}
+	if v := r.vm(one, d); v.ID != blue.ID || len(v.Disks) != 1 || v.Disks[0] != blue.Disks[0] || v.Record.Failed != "not ready" || len(v.Record.Takes) > 0 {
+		t.Errorf("%+v", v)
+	}
+	r.execute(claim("run-1", r.vm(one, d).Record.Epoch+1), d)
+	r.means(named(plan.Unblock{Started: time.Now()}, func(s *plan.Unblock) { s.Name = one }), d)
+}
+
 // A VM is only destroyed when it was retired and has no disk (D2), and a disk only leaves a VM when a record says
 // where it goes (D5).
 func TestWhatMayNotBeDestroyedOrDetached(t *testing.T) {
