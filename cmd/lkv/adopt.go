@@ -15,7 +15,7 @@ import (
 func (s system) adoptCommand() *cli.Command {
 	return &cli.Command{
 		Name: "adopt", Usage: "give an existing VM to a fleet; it runs on untouched until the next lkv reconcile",
-		Description: "The VM gets the name of its place, and what lkv writes into a VM. Power, ISO, size and disks stay. Look at lkv plan\n" +
+		Description: "The VM gets the name of its place, an owner key and a record. Power, ISO, size and disks stay. Look at lkv plan\n" +
 			"before the next reconcile: it rolls the VM onto the fleet's image. Every disk of the VM must be one of the fleet's.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "vm", Usage: "`NAME` of the VM in vCenter"},
@@ -69,7 +69,7 @@ func single(w plan.WantVM, have plan.Observed, vm string) map[string]string {
 func (s system) forgetCommand() *cli.Command {
 	return &cli.Command{
 		Name: "forget", Usage: "take a VM out of lkv's hands; it stays as it is, and runs on",
-		Description: "Everything that lkv wrote into the VM goes; name, power, ISO and disks stay. As long as the fleet wants a VM of this\n" +
+		Description: "Owner key and record go; name, power, ISO and disks stay. As long as the fleet wants a VM of this\n" +
 			"name, reconcile then refuses that place (R22): make the fleet smaller, rename the VM, or adopt it again.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "vm", Usage: "`NAME` of the VM"},

@@ -122,18 +122,18 @@ func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all
 		if have.Problem != "" {
 			all.Unread = append(all.Unread, fmt.Sprintf("fleet %s: %s", f.Name, have.Problem))
 		}
-		missing = append(missing, notThere(f.Placements[0].VCenter, t.desired, have)...)
+		missing = append(missing, notThere(t.desired, have)...)
 		return nil
 	})
 }
 
 // missingVM is a VM that a fleet wants and that is not there: it would be made around its old disks.
 type missingVM struct {
-	vcenter, fleet, name string
-	disks                []string
+	fleet, name string
+	disks       []string
 }
 
-func notThere(vcenter string, want plan.Desired, have plan.Observed) []missingVM {
+func notThere(want plan.Desired, have plan.Observed) []missingVM {
 	var out []missingVM
 	for _, w := range want.VMs {
 		if slices.ContainsFunc(have.VMs, func(v plan.VM) bool {
@@ -141,7 +141,7 @@ func notThere(vcenter string, want plan.Desired, have plan.Observed) []missingVM
 		}) {
 			continue
 		}
-		m := missingVM{vcenter, want.Fleet, w.Name, nil}
+		m := missingVM{want.Fleet, w.Name, nil}
 		for _, d := range w.Disks {
 			m.disks = append(m.disks, d.Name)
 		}
@@ -169,7 +169,7 @@ func (all *inventory) fill(sets map[string]vsphere.Disks, missing []missingVM) {
 		for _, d := range set.List {
 			one := diskStatus{VCenter: vcenter, DataDisk: d}
 			for _, m := range missing {
-				if d.Orphan() && m.vcenter == vcenter && m.uses(d.Path) {
+				if d.Orphan() && m.uses(d.Path) {
 					one.Awaited = m.name
 				}
 			}

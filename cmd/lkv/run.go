@@ -112,7 +112,7 @@ func (s system) app() *cli.App {
 		Flags: commonFlags(),
 		Commands: []*cli.Command{
 			s.initCommand(), s.lintCommand(), s.lockCommand(), s.buildCommand(), s.bootCommand(), s.proveCommand(), s.verifyImageCommand(), s.verifyCommand(), s.pushCommand(), s.promoteCommand(), s.channelsCommand(), s.gcCommand(), s.planCommand(), s.reconcileCommand(), s.statusCommand(),
-			s.pauseCommand(), s.resumeCommand(), s.rollbackCommand(), s.adoptCommand(), s.forgetCommand(), s.disksCommand(),
+			s.pauseCommand(), s.resumeCommand(), s.rollbackCommand(), s.adoptCommand(), s.forgetCommand(), s.disksCommand(), s.doctorCommand(),
 			s.labCommand(), s.imagesCommand(), s.completionCommand(), s.versionCommand(), s.docsCommand(),
 		},
 		Action:         group,

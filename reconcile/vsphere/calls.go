@@ -27,6 +27,7 @@ var calls = map[string]kind{
 	"CreateContainerView": reads, "DestroyView": reads, "FindByInventoryPath": reads,
 	"CreatePropertyCollector": reads, "CreateFilter": reads, "WaitForUpdatesEx": reads, "DestroyPropertyCollector": reads,
 	"SearchDatastore_Task": reads, "QueryVirtualDiskUuid": reads,
+	"HasUserPrivilegeOnEntities": reads, "CurrentTime": reads, // lkv doctor asks
 	"AcquireGenericServiceTicket": reads, // for one upload to one host; it changes nothing
 
 	"MakeDirectory": writes, "CreateDirectory": writes, "CreateFolder": writes,
