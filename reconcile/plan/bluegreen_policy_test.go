@@ -79,6 +79,51 @@ func TestPairNotBegun(t *testing.T) {
 	}
 }
 
+// TestReplacementIsAnotherMachine: what the old VM's machine forbids does not keep an image from the one that is made.
+func TestReplacementIsAnotherMachine(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(d *Desired, v *VM)
+		code   Code   // of the in-place roll
+		over   string // of the hand-over: "" when it goes
+		fresh  string
+	}{
+		"firmware": {func(d *Desired, v *VM) { d.Image.Boot, d.VMs[0].Firmware = []string{"uefi"}, "efi" }, R02, "", ""},
+		"another key": {func(d *Desired, v *VM) {
+			*d = locked(*d, ChainKey)
+			v.Firmware, v.SecureBoot, v.Keys = "efi", true, []string{"old"}
+		}, R02, "", ""},
+		"Secure Boot on a BIOS": {func(d *Desired, v *VM) { *d = locked(*d, ChainShim) }, R02, "", ""},
+		"an older engine":       {func(d *Desired, v *VM) { d.Image.Engine, v.Record.Engine = "27.1", "28.3.1" }, R04, "28.3.1", ""},
+		"another label":         {func(d *Desired, v *VM) { v.Record.Disks[0].Label = "data" }, R02, "label", ""},
+		"no ISO there":          {func(d *Desired, v *VM) { d.VMs[0].Place.Store = "dc9" }, R01, "not on store", "not on store"},
+		"too little memory":     {func(d *Desired, v *VM) { d.Image.RAM = 3 << 30 }, R02, "needs 3072", "needs 3072"},
+	} {
+		for strategy, says := range map[string]string{InPlace: "refused", HandOver: c.over, Fresh: c.fresh} {
+			d := wish(1, "docker")
+			o := rolledBefore(fleetOf(d, oldDigest))
+			if c.change(&d, &o.VMs[0]); strategy != InPlace {
+				d = bluegreen(d, strategy)
+			}
+			p := Compute(d, o, t0)
+			if err := Check(p, o); err != nil {
+				t.Errorf("%s, %s: %v", name, strategy, err)
+			}
+			switch {
+			case strategy == InPlace:
+				if len(p.Blocked) != 1 || p.Blocked[0].Code != c.code || len(p.Waves) > 0 {
+					t.Errorf("%s, %s: %+v", name, strategy, p)
+				}
+			case says == "":
+				if len(p.Blocked) > 0 || len(p.Waves) != 1 || p.Waves[0].Rolls[0].Action != Replace {
+					t.Errorf("%s, %s: %+v", name, strategy, p)
+				}
+			case len(p.Waves) > 0 || len(p.Blocked) != 1 || !strings.Contains(p.Blocked[0].Reason, says):
+				t.Errorf("%s, %s: %+v", name, strategy, p)
+			}
+		}
+	}
+}
+
 // only returns the one step of that kind.
 func only[S Step](t *testing.T, all []Step) S {
 	t.Helper()

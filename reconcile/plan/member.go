@@ -208,7 +208,9 @@ func present(want Desired, o Observed, m member, now time.Time) member {
 func needing(want Desired, o Observed, m member, diff []string, old string, now time.Time) member {
 	v := *m.vm
 	m.steps = rest(want, m.want, v, now, o.Files...)
-	if slices.ContainsFunc(m.steps, isBoot) {
+	// A replacement is gated against the VM that is made for it, with the disks that it gets.
+	replace := want.Rollout.Strategy == BlueGreen && m.up && (len(diff) > 0 || old != "")
+	if !replace && slices.ContainsFunc(m.steps, isBoot) {
 		if m.blocked = compatible(want, m.want, &v); m.blocked != nil {
 			m.reason = cmp.Or(m.reason, m.blocked.Reason)
 			return m
@@ -216,7 +218,7 @@ func needing(want Desired, o Observed, m member, diff []string, old string, now 
 	}
 	m = named(m, diff, old)
 	m.newImage = v.Record.Image != want.Image.Digest
-	if want.Rollout.Strategy == BlueGreen && m.up && (len(diff) > 0 || old != "") {
+	if replace {
 		return replacing(want, o, m, now)
 	}
 	return m
