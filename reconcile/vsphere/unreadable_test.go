@@ -1,8 +1,10 @@
 package vsphere
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -33,5 +35,33 @@ func TestPathNamedVM(t *testing.T) {
 				t.Errorf("%s, version %q: %v", name, version, err)
 			}
 		}
+	}
+}
+
+// TestL06LinkedClone: a linked clone writes into a child that dies with it. The lab makes no children, so this is about
+// what vCenter would show of one: it is seen, its VM is not started, and nobody clones or relocates a VM.
+func TestL06LinkedClone(t *testing.T) {
+	const id = "6000c290-0b1a-7e2f-8a4c-0123456789ab"
+	child := &types.VirtualDisk{CapacityInBytes: 1 << 30, VirtualDevice: types.VirtualDevice{Backing: &types.VirtualDiskFlatVer2BackingInfo{
+		Uuid: id, DiskMode: plan.DiskMode, Parent: &types.VirtualDiskFlatVer2BackingInfo{},
+		VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: "[ds] clone/clone.vmdk"},
+	}}}
+	v := sighted{vm: plan.VM{Name: "web-1", ISO: "[ds] x.iso", Disks: disksOf([]types.BaseVirtualDevice{child}),
+		Record: plan.Record{Disks: []plan.DiskRecord{{Name: "docker", UUID: id}}}}}
+	var b plan.Blocked
+	if err := complete(v); !errors.As(err, &b) || b.Code != plan.R05 {
+		t.Errorf("power on: %v", err)
+	}
+	v.vm.Disks[0].Parent = false
+	if err := complete(v); err != nil {
+		t.Errorf("the same without a parent: %v", err)
+	}
+	g := newGate(nil, nil)
+	var forbidden *ForbiddenError
+	if err := g.RoundTrip(t.Context(), &methods.CloneVM_TaskBody{Req: &types.CloneVM_Task{}}, nil); !errors.As(err, &forbidden) {
+		t.Errorf("clone: %v", err)
+	}
+	if err := g.RoundTrip(t.Context(), &methods.RelocateVM_TaskBody{Req: &types.RelocateVM_Task{}}, nil); !errors.As(err, &forbidden) {
+		t.Errorf("relocate: %v", err)
 	}
 }
