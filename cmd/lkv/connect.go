@@ -150,6 +150,9 @@ func (x *sessions) client(ctx context.Context, name string) (*vsphere.Client, er
 		return nil, err // it names the address
 	}
 	x.log.Debug("connected", "url", cfg.URL, "to", c.About())
+	if x.s.journal != nil {
+		c.Record(x.s.journal.w)
+	}
 	x.open[name] = c
 	return c, nil
 }

@@ -68,6 +68,7 @@ func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
 	defer progress.Wait()
 	var mu sync.Mutex
 	err = s.withJournal(c, func(j *runJournal) error {
+		s.journal = j // images may be fetched before a fleet begins
 		return s.eachPlanned(c, only, func(t target) error {
 			res, err := s.converge(c, t, only, j, progress, &mu)
 			results = append(results, res)

@@ -153,6 +153,17 @@ func TestReconcileFetches(t *testing.T) {
 		}
 	}
 	m.disks()
+	m.journals(2)
+	found, err := filepath.Glob(filepath.Join(m.dir, "cache", "journal", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		text, err := os.ReadFile(f)
+		if puts := strings.Count(string(text), `"method":"PUT"`); err != nil || puts < 3 || !strings.Contains(string(text), "CopyDatastoreFile_Task") {
+			t.Errorf("%s: %d uploads of what was fetched, %v", f, puts, err)
+		}
+	}
 	m.write("lkv.hcl", missionSpec)
 	m.plan(exitOK) // the registry is not needed for what is there
 	if err := m.lab.Invariants(); err != nil {

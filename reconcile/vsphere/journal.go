@@ -24,11 +24,17 @@ func (f *Fleet) Journal(w *journal.Writer, about journal.Fleet) error {
 	if _, err := w.Append(journal.Line{Fleet: &about}); err != nil {
 		return err
 	}
-	r := &recorder{w: w, seen: &f.c.gate.seen, vcenter: about.VCenter,
-		tasks: map[types.ManagedObjectReference]int{}, open: map[types.ManagedObjectReference]sentCall{}, shown: map[types.ManagedObjectReference]shownVM{}}
-	f.c.gate.log.Store(r)
-	f.c.files.log.Store(r)
+	f.c.Record(w)
 	return nil
+}
+
+// Record makes every mutating call of this session stand in a journal before it is sent, also while no fleet has begun
+// in it: those of a push that reconcile makes first. Calls to content libraries do not stand there.
+func (c *Client) Record(w *journal.Writer) {
+	r := &recorder{w: w, seen: &c.gate.seen, vcenter: c.vim.ServiceContent.About.InstanceUuid,
+		tasks: map[types.ManagedObjectReference]int{}, open: map[types.ManagedObjectReference]sentCall{}, shown: map[types.ManagedObjectReference]shownVM{}}
+	c.gate.log.Store(r)
+	c.files.log.Store(r)
 }
 
 // recorder writes what passes the wire into a journal. A nil one writes nothing.
