@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -97,6 +98,21 @@ func (l *loss) safe(from int) {
 
 // mark is where in the journal lkv's turn begins.
 func (l *loss) mark() int { return len(l.lab.Journal()) }
+
+// question waits for the question that a VM asks, and returns its id.
+func (a *admin) question(name string) string {
+	a.Helper()
+	for {
+		var m mo.VirtualMachine
+		if err := a.vm(name).Properties(a.Context(), a.vm(name).Reference(), []string{"runtime.question"}, &m); err != nil {
+			a.Fatal(err)
+		}
+		if q := m.Runtime.Question; q != nil {
+			return q.Id
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
 
 func (l *loss) disk(name string) *types.VirtualDisk {
 	l.Helper()

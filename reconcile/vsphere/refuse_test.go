@@ -1,6 +1,7 @@
 package vsphere_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -322,5 +324,168 @@ func TestShutdown(t *testing.T) {
 				t.Errorf("it is %s", o.VMs[0].Power)
 			}
 		})
+	}
+}
+
+// onOff are the steps that a VM of the fleet can get while it is off, each of which would change something.
+func onOff(r *rig, d plan.Desired, v plan.VM) []plan.Step {
+	r.Helper()
+	v2 := r.image("iso v2")
+	next := v.Record
+	next.Image, next.ImageID, next.Token = v2.Digest, v2.ID, plan.Token(v2.Digest, v.Record.Epoch)
+	disk := v.Record.Disks[0]
+	r.mutations()
+	return []plan.Step{
+		step(one, plan.InsertISO{ISO: v2.Paths["iso-DC1"], Record: next}),
+		step(one, plan.Resize{CPUs: 1, MemoryMiB: 256}),
+		step(one, plan.GrowDisk{Disk: disk, Bytes: 2 * v.Disks[0].Bytes}),
+		step(one, plan.DetachDisk{Disk: disk}),
+		step(one, plan.Drain{Next: "keep"}),
+		step(one, plan.Rename{To: "wrk-99"}),
+		step(one, plan.Retire{To: retired, At: time.Now()}),
+		step(one, plan.InstallKey{Certificate: []byte("a certificate")}),
+		step(one, plan.EnableSecureBoot{}),
+		step(one, plan.PowerOn{}),
+	}
+}
+
+// TestGuarded: no step of any kind changes a VM that is not claimed, that somebody else has claimed, that waits for an
+// answer, that is not ours, that is in the wrong power state, or that somebody changed after it was read.
+func TestGuarded(t *testing.T) {
+	t.Parallel()
+	r, a, d := made(t)
+	on := r.vm(one, d)
+	running := []plan.Step{step(one, plan.Shutdown{}), step(one, plan.Fail{Why: "x"}), step(one, plan.Release{}), step(one, plan.Unblock{})}
+	steps := onOff(r, d, on)
+	for _, s := range steps { // while it is on
+		switch s.(type) {
+		case plan.Drain, plan.Rename, plan.PowerOn:
+			continue // allowed, or done
+		}
+		if err := r.fleet.Execute(t.Context(), s, d); err == nil {
+			t.Errorf("on: %s was done", s)
+		}
+		r.still("on: " + s.String())
+	}
+	r.refused(plan.R19, step(one, plan.DestroyVM{}), d)
+	cd, _ := a.devices(one).SelectByType((*types.VirtualCdrom)(nil))[0].(*types.VirtualCdrom)
+	cd.Backing = &types.VirtualCdromIsoBackingInfo{VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: steps[0].(plan.InsertISO).ISO}} //nolint:forcetypeassert // see onOff
+	task, err := a.vm(one).Reconfigure(t.Context(), types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{Operation: "edit", Device: cd}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r.vm(one, d).Task == "" && len(r.vm(one, d).Busy) == 0 { // until the question is there
+		time.Sleep(time.Millisecond)
+	}
+	for _, s := range append(steps, running[0], claim("run-1", 2)) {
+		r.refused(plan.R08, s, d)
+		r.still("a question is pending: " + s.String())
+	}
+	q := a.question(one)
+	if err := a.vm(one).Answer(t.Context(), q, "1"); err != nil {
+		t.Fatal(err)
+	}
+	_ = task.Wait(t.Context()) // it fails: the answer was no
+
+	r.execute(shutdown(0), d)
+	disk := on.Record.Disks[0]
+	smaller := step(one, plan.GrowDisk{Disk: disk, Bytes: on.Disks[0].Bytes / 2})
+	r.mutations()
+	r.execute(smaller, d)
+	r.still("a smaller disk")
+	r.refused(plan.R19, step(one, plan.DestroyVM{}), d)
+	a.detach(one)
+	other := disk
+	other.UUID = "6000c290-0b1a-7e2f-8a4c-0123456789ab"
+	rec := on.Record
+	rec.Disks = []plan.DiskRecord{other}
+	r.swapped(a, rec)
+	r.refused(plan.R06, step(one, plan.AttachDisk{Disk: other}), d)
+	r.refused(plan.R19, step(one, plan.DestroyVM{}), d)
+	r.still("a disk with another UUID, and a VM without disks that is in use")
+	r.swapped(a, on.Record)
+	steps = append(steps, step(one, plan.AttachDisk{Disk: disk}))
+	r.execute(steps[len(steps)-1], d)
+	r.guardedByClaim(d, append(steps[:len(steps)-1], running...))
+	r.guardedByVersion(a, d, steps[:len(steps)-1])
+	a.change(one, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: "lkv.owner", Value: ""}}})
+	r.mutations()
+	for _, s := range append(steps, running...) {
+		if err := r.fleet.Execute(t.Context(), s, d); err == nil {
+			t.Errorf("not ours: %s was done", s)
+		}
+		r.still("not ours: " + s.String())
+	}
+}
+
+// swapped is somebody who writes another record into the VM.
+func (r *rig) swapped(a *admin, rec plan.Record) {
+	r.Helper()
+	type disk struct {
+		Name string `json:"name"`
+		UUID string `json:"uuid"`
+		Path string `json:"path"`
+	}
+	out := map[string]any{"format": 1, "epoch": rec.Epoch, "owner": rec.Owner, "expires": rec.Expires, "started": rec.Started, "image": rec.Image, "image_id": rec.ImageID, "token": rec.Token}
+	var disks []disk
+	for _, x := range rec.Disks {
+		disks = append(disks, disk{x.Name, x.UUID, x.Path})
+	}
+	out["disks"] = disks
+	raw, err := json.Marshal(out)
+	if err != nil {
+		r.Fatal(err)
+	}
+	a.change(one, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: "lkv.record", Value: string(raw)}}})
+}
+
+func (r *rig) guardedByClaim(d plan.Desired, steps []plan.Step) {
+	r.Helper()
+	other := d
+	other.Claimer = "run-2"
+	r.mutations()
+	for _, s := range steps {
+		r.refused(plan.R16, s, other)
+		r.still("another run's claim: " + s.String())
+	}
+	r.execute(step(one, plan.Release{}), d)
+	r.mutations()
+	for _, s := range steps {
+		err := r.fleet.Execute(r.Context(), s, d)
+		switch s.(type) {
+		case plan.Release, plan.Unblock, plan.Shutdown, plan.Fail: // done, or allowed to everybody
+			continue
+		}
+		if !errors.Is(err, vsphere.ErrChanged) {
+			r.Errorf("nobody has claimed it: %s: %v", s, err)
+		}
+		r.still("nobody has claimed it: " + s.String())
+	}
+	r.execute(claim("run-1", r.vm(one, d).Record.Epoch+1), d)
+}
+
+// guardedByVersion has somebody change the VM between our read and our write.
+func (r *rig) guardedByVersion(a *admin, d plan.Desired, steps []plan.Step) {
+	r.Helper()
+	for _, s := range steps {
+		switch s.(type) {
+		case plan.PowerOn, plan.DetachDisk, plan.EnableSecureBoot, plan.InstallKey:
+			continue // a call without changeVersion, or refused for another reason
+		}
+		before := r.vm(one, d)
+		var asked atomic.Bool
+		r.lab.OnCall(func(c lab.Call) lab.Fault {
+			if c.Method == "ReconfigVM_Task" && asked.CompareAndSwap(false, true) { // the change is a call itself
+				a.change(one, types.VirtualMachineConfigSpec{Annotation: "changed before: " + s.String()})
+			}
+			return lab.None
+		})
+		err := r.fleet.Execute(r.Context(), s, d)
+		r.lab.OnCall(nil)
+		after := r.vm(one, d)
+		before.ChangeVersion, after.ChangeVersion = "", ""
+		if diff := cmp.Diff(before, after); !errors.Is(err, vsphere.ErrChanged) || diff != "" || !asked.Load() {
+			r.Errorf("%s, changed in between: %v\n%s", s, err, diff)
+		}
 	}
 }
