@@ -56,6 +56,9 @@ func (e *engine) roll(ctx context.Context, r plan.Roll) {
 			e.giveUp(ctx, s, err)
 			return
 		}
+		if _, long := s.(plan.Drain); long {
+			return // meanwhile others may have gone down: it is looked again before this one does (A1)
+		}
 	}
 }
 
