@@ -36,6 +36,7 @@ race: ## unit tests under the race detector
 
 sweep: ## every crash at every call, every failed look, seeded chaos and the search of all states: hours of fleets in minutes
 	LKV_SWEEP=1 $(GO) test -count=1 -timeout 20m -run 'Sweep|Crash|Look|Chaos|Search|KillTable' ./reconcile
+	LKV_SWEEP=1 $(GO) test -count=1 -timeout 40m -parallel 8 -run 'Sweep|Crash|KillTable' ./reconcile/vsphere
 
 bench: build components ## lkv build against LinuxKit's own builder in one run, then the packages' benchmarks
 	cd e2e/conformance && LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) run ./bench -example $(CURDIR)/specs/examples/docker-host
