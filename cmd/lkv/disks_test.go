@@ -35,6 +35,7 @@ func (m *mission) inventory(args ...string) map[string][]diskStatus {
 // A VM that is not wanted any more is retired, removed by gc, and its disk stays: an orphan, which only an operator
 // deletes, by name. What anybody has is never deleted.
 func TestFromRetiredToDeleted(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	m.write("lkv.hcl", strings.Replace(missionSpec, "  ready {", shrinking, 1))
 	m.release("1")
@@ -167,6 +168,7 @@ func TestReattachIsDecided(t *testing.T) {
 
 // A VM leaves the fleet and comes back, untouched; the plan after that rolls it, and makes no disk.
 func TestForgetAndAdopt(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	m.release("1")
 	m.lkv(exitOK, "reconcile")

@@ -46,6 +46,7 @@ func only(t *testing.T, list []diagnosis, state string, want ...string) {
 
 // Before the first push the image is what is wrong; afterwards nothing is; and what breaks then is found.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	list := m.doctor(exitError)
 	only(t, list, wrong, "image docker R01: image host was never pushed to channel latest on store dc1")

@@ -11,6 +11,7 @@ import (
 
 // A paused fleet is not changed until it is resumed, also when another run is at work here.
 func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	m.release("1")
 	if out := m.lkv(exitRefused, "pause", "--fleet", "docker"); !strings.Contains(out, "R14") {
@@ -66,6 +67,7 @@ fleet "other" {
 
 // The channel goes back release by release, on every store, and reconcile puts the old ISO back under the same disks.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	m.release("1")
 	m.lkv(exitRefused, "rollback", "--fleet", "docker") // there is nothing before

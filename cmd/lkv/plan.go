@@ -11,6 +11,7 @@ import (
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/reconcile/vsphere"
 	"github.com/lkv-io/lkv/specs"
 )
 
@@ -154,7 +155,7 @@ func (s system) visitFleets(c *cli.Context, alone bool, choose func(*cli.Context
 	}
 	for _, f := range chosen {
 		if err := do(x, f); err != nil {
-			return err
+			return vsphere.Refused(err)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 // A plan that was saved is carried out, and nothing else; once anything changed it is refused. Targets hold back every
 // other VM.
 func TestPlanFileAndTargets(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	m.release("1")
 	file := filepath.Join(m.dir, "plan.json")
@@ -73,6 +74,7 @@ func TestPlanFileAndTargets(t *testing.T) {
 
 // A plan about a fleet that has none yet is not written.
 func TestNoPlanFileWithoutAPlan(t *testing.T) {
+	t.Parallel()
 	m := newMission(t, lab.Paper{})
 	file := filepath.Join(m.dir, "plan.json")
 	m.lkv(exitRefused, "plan", "--out", file)

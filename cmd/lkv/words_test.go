@@ -98,8 +98,8 @@ func TestUnknownCommandsAreFound(t *testing.T) {
 	known := commands()
 	for text, want := range map[string]string{
 		"lkv push --image x, then: lkv resume --fleet y": "[]",
-		"lkv doctor": "[lkv doctor]",
-		"rename it, or take it over: lkv adopt --vm x (lkv disks list)": "[lkv adopt lkv disks]",
+		"lkv dentist": "[lkv dentist]",
+		"rename it, or take it over: lkv foster --vm x (lkv tapes list)": "[lkv foster lkv tapes]",
 		"lkv images build x":    "[]",
 		"lkv images destroy":    "[lkv images destroy]",
 		"lkv itself, not lkv x": "[lkv x]",

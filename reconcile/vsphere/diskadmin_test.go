@@ -110,12 +110,19 @@ func TestDisksThatLieElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.detach("wrk-01")
+	a.folder("[vm-2] lkv-disks/workers")
 	a.move(diskOfFirst, "[vm-2] elsewhere.vmdk")
 	disks := r.lists()
 	one, ok := disks["/DC1 "+diskOfFirst]
 	if !ok || !one.Missing || one.Orphan() || len(disks) != 1 {
 		t.Errorf("gone: %+v", disks)
 	}
+	a.move("[vm-2] elsewhere.vmdk", "[vm-2] lkv-disks/workers/by-hand.vmdk")
+	if one, ok = r.lists()["/DC1 [vm-2] lkv-disks/workers/by-hand.vmdk"]; !ok || one.Orphan() || !slices.Equal(one.Recorded, []string{"wrk-01"}) {
+		t.Errorf("a file that somebody moved, and that a record knows by its UUID: %+v", r.lists())
+	}
+	r.keeps(plan.R19, "record of wrk-01", "DC1", "[vm-2] lkv-disks/workers/by-hand.vmdk")
+	a.move("[vm-2] lkv-disks/workers/by-hand.vmdk", "[vm-2] elsewhere.vmdk")
 	a.attach("wrk-01", "[vm-2] elsewhere.vmdk", 64<<20)
 	one, ok = r.lists()["/DC1 [vm-2] elsewhere.vmdk"]
 	if !ok || one.Missing || !slices.Equal(one.Attached, []string{"wrk-01"}) || one.Name != "docker" {
