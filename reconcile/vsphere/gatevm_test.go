@@ -272,6 +272,7 @@ func TestEveryOtherMethodIsUnknown(t *testing.T) {
 	}
 	for _, name := range known[reads] {
 		ok := slices.ContainsFunc([]string{"Retrieve", "Continue", "Create", "Destroy", "Find", "Search", "Query", "Acquire", "WaitFor"}, func(p string) bool { return strings.HasPrefix(name, p) })
+		ok = ok || name == "CurrentTime" || name == "HasUserPrivilegeOnEntities" // what a doctor asks
 		if !ok || strings.HasSuffix(name, "_Task") && name != "SearchDatastore_Task" {
 			t.Errorf("%s is taken for a read", name)
 		}
