@@ -117,7 +117,7 @@ func (r *rig) descriptors() map[string][]string {
 
 // findable fails unless every disk is where somebody finds it (D5): attached to one VM of the fleet, or named with its
 // UUID and path in the record of one; and attached to no more than one (D3). What a VM had that was removed is a file
-// that every look lists.
+// that a look at all files lists.
 func (r *rig) findable(what string, o plan.Observed, disks []imprint, removal bool) {
 	r.Helper()
 	for _, d := range disks {

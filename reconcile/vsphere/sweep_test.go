@@ -216,6 +216,17 @@ func sweepCrashes() []crash {
 	}
 }
 
+// everything is a look that lists the files of disks that no VM has, too, as lkv disks does.
+func (s *stage) everything(d plan.Desired) plan.Observed {
+	s.Helper()
+	f := s.c.Fleet(vsphere.FleetConfig{OwnerID: "test", Now: time.Now, AllFiles: true})
+	o, err := f.Observe(s.Context(), d)
+	if err != nil || o.Problem != "" {
+		s.Fatalf("observe: %v %s", err, o.Problem)
+	}
+	return o
+}
+
 // run is one process with its own session and memory. It tells how many mutating calls it made.
 func (s *stage) run(st strategy, d plan.Desired, ahead time.Duration, dead *atomic.Bool) (int, error) {
 	s.Helper()
@@ -267,7 +278,7 @@ func (s *stage) settleMortal(st strategy, d plan.Desired, dead *atomic.Bool, bet
 			return
 		}
 		if between != nil {
-			between(s.observe(d))
+			between(s.everything(d))
 		}
 	}
 	s.Fatalf("it never comes to an end: %v", err)
@@ -361,7 +372,7 @@ func (s *stage) attempt(st strategy, n, k int, c crash) (end []look, calls int) 
 	if k > 0 && at == "" {
 		s.Errorf("%s: there is no such call", what)
 	}
-	s.findable(what, s.observe(want), disks, st.act != nil)
+	s.findable(what, s.everything(want), disks, st.act != nil)
 	s.intact(what, disks)
 	if err := s.lab.Invariants(); err != nil {
 		s.Fatalf("%s (%s): %v", what, at, err)
