@@ -178,6 +178,37 @@ func TestDoctoredRunsAreCaught(t *testing.T) {
 			i := s.at(0, sends("ReconfigVM_Task"))
 			s.look(s.before(i), func(l *Look) { l.Record.Owner, l.Record.Expires = "other", s.lines[i].Time.Add(time.Hour) })
 		}},
+		{"A4", "retired while it runs", "handover", func(s *script) {
+			s.look(s.before(s.at(0, retires)), func(l *Look) { l.Power = "poweredOn" })
+		}},
+		{"A4", "retired before the other one serves", "handover", func(s *script) {
+			for i := range s.lines[:s.at(0, retires)] {
+				if of("wrk-01-green")(s.lines[i]) {
+					s.look(i, func(l *Look) { l.Guest = nil })
+				}
+			}
+		}},
+		{"A4", "retired with nothing in its place", "handover", func(s *script) {
+			for i := range s.lines[:s.at(0, retires)] {
+				if l := s.lines[i].Look; l != nil && l.Record != nil {
+					s.look(i, func(l *Look) { l.Record.Replaces = "" })
+				}
+				if in := s.lines[i].Intent; in != nil && in.Record != nil {
+					in.Record.Replaces = ""
+				}
+			}
+		}},
+		{"D5", "gc of a VM that is in use", "gc", func(s *script) {
+			for i := range s.lines {
+				if l := s.lines[i].Look; l != nil && l.Record != nil {
+					s.look(i, func(l *Look) { l.Record.Retired = time.Time{} })
+				}
+				if in := s.lines[i].Intent; in != nil && in.Record != nil {
+					in.Record.Retired = time.Time{}
+				}
+			}
+		}},
+		{"D5", "a reconcile that lets a disk go", "gc", func(s *script) { s.lines[0].Head.Command = "reconcile" }},
 		{"A6", "the epoch stands still", "roll", func(s *script) {
 			s.look(s.before(s.at(0, sends("ReconfigVM_Task"))), func(l *Look) { l.Record.Epoch++ })
 		}},

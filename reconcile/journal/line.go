@@ -9,6 +9,9 @@
 package journal
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -86,17 +89,20 @@ type Disk struct {
 
 // Record is lkv's record in a VM, as far as a check needs it. A record that cannot be read has only Error.
 type Record struct {
-	Image   string       `json:"image,omitempty"`
-	ImageID string       `json:"image_id,omitempty"`
-	Token   string       `json:"token,omitempty"` // of an ISO swap; no secret
-	Epoch   int          `json:"epoch,omitempty"`
-	Owner   string       `json:"owner,omitempty"`
-	Expires time.Time    `json:"expires,omitzero"`
-	Started time.Time    `json:"started,omitzero"`
-	Failed  string       `json:"failed,omitempty"`
-	Paused  bool         `json:"paused,omitempty"`
-	Disks   []DiskRecord `json:"disks,omitempty"`
-	Error   string       `json:"error,omitempty"`
+	Image    string       `json:"image,omitempty"`
+	ImageID  string       `json:"image_id,omitempty"`
+	Token    string       `json:"token,omitempty"` // of an ISO swap; no secret
+	Epoch    int          `json:"epoch,omitempty"`
+	Owner    string       `json:"owner,omitempty"`
+	Expires  time.Time    `json:"expires,omitzero"`
+	Started  time.Time    `json:"started,omitzero"`
+	Failed   string       `json:"failed,omitempty"`
+	Paused   bool         `json:"paused,omitempty"`
+	Replaces string       `json:"replaces,omitempty"` // instance UUID of the VM whose place this one takes
+	Retired  time.Time    `json:"retired,omitzero"`
+	Disks    []DiskRecord `json:"disks,omitempty"`
+	Whole    string       `json:"whole,omitempty"` // SHA-256 of all of it: two that differ in nothing else differ here
+	Error    string       `json:"error,omitempty"`
 }
 
 // DiskRecord names a data disk in a record.
@@ -109,9 +115,13 @@ type DiskRecord struct {
 // RecordOf takes from a record what a journal keeps of it.
 func RecordOf(r plan.Record) *Record {
 	out := &Record{Image: r.Image, ImageID: r.ImageID, Token: r.Token, Epoch: r.Epoch, Owner: r.Owner,
-		Expires: r.Expires, Started: r.Started, Failed: Redact(r.Failed), Paused: r.Paused}
+		Expires: r.Expires, Started: r.Started, Failed: Redact(r.Failed), Paused: r.Paused,
+		Replaces: r.Replaces, Retired: r.Retired}
 	for _, d := range r.Disks {
 		out.Disks = append(out.Disks, DiskRecord{Name: d.Name, UUID: d.UUID, Path: d.Path})
+	}
+	if raw, err := json.Marshal(r); err == nil { // it holds no value that could not be written
+		out.Whole = fmt.Sprintf("%x", sha256.Sum256(raw))
 	}
 	return out
 }

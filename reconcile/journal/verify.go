@@ -115,6 +115,7 @@ type verifier struct {
 	made    map[string]int      // paths of disks made here, to lines
 	created map[string][]string // names of VMs made here, by fleet
 	deleted map[string]bool     // paths of disks deleted on purpose
+	left    map[string]bool     // disks by UUID that lkv gc took off retired VMs: they stay as files that no VM has
 }
 
 // vm is what is known of one VM.
@@ -144,7 +145,7 @@ type fact struct {
 func newVerifier() *verifier {
 	return &verifier{checked: map[string]int{}, found: map[string][]Finding{}, fleets: map[string]Fleet{}, vms: map[string]*vm{},
 		calls: map[int]*call{}, first: map[string]fact{}, last: map[string]int{}, paths: map[string]string{}, grown: map[string]int64{},
-		made: map[string]int{}, created: map[string][]string{}, deleted: map[string]bool{}}
+		made: map[string]int{}, created: map[string][]string{}, deleted: map[string]bool{}, left: map[string]bool{}}
 }
 
 // check notes one look at an invariant.

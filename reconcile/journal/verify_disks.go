@@ -189,7 +189,8 @@ func (v *verifier) checkNew(c *call) {
 	}
 }
 
-// atEnd is D5 for the whole run: every disk that was ever seen is attached or recorded; and D3.
+// atEnd is D5 for the whole run: every disk that was ever seen is attached or recorded, or was left as a file on purpose,
+// by lkv gc; and D3.
 func (v *verifier) atEnd() {
 	for uuid, n := range v.last {
 		if f := v.first[uuid]; uuid == "" || v.deleted[f.Path] {
@@ -202,7 +203,7 @@ func (v *verifier) atEnd() {
 			}
 			recorded = recorded || !m.gone && m.record.names(uuid, "")
 		}
-		v.check("D5", n, holders > 0 || recorded, "disk %s (%s) is attached to no VM at the end, and in no record", v.first[uuid].Path, uuid)
+		v.check("D5", n, holders > 0 || recorded || v.left[uuid], "disk %s (%s) is attached to no VM at the end, and in no record", v.first[uuid].Path, uuid)
 		v.check("D3", n, holders < 2, "disk %s (%s) is attached to %d VMs at the end", v.first[uuid].Path, uuid, holders)
 	}
 }

@@ -33,7 +33,10 @@ func (v *verifier) checkRun(l Line, c *call, m *vm) {
 	case "ShutdownGuest", "PowerOffVM_Task", "Destroy_Task":
 		v.checkUp(c, m, f)
 	}
-	if c.releases() && m.down {
+	switch {
+	case c.retires(m):
+		v.checkRetired(c, m, f)
+	case c.releases() && m.down:
 		v.checkGate(c, m)
 	}
 }
@@ -151,6 +154,21 @@ func (l *Look) proved() bool {
 // checkGate is A4.
 func (v *verifier) checkGate(c *call, m *vm) {
 	v.check("A4", c.line, m.look.proved(), "the roll of %s ends, and its guest has not proved this boot (line %d)", c.on(), m.line)
+}
+
+// checkRetired is A4 for a VM that goes: it is off, and whoever takes its place has proved its boot. Only one whose place
+// nobody wants goes without a successor.
+func (v *verifier) checkRetired(c *call, m *vm, f Fleet) {
+	v.check("A4", c.line, m.look.Power == "poweredOff", "%s is retired, and is %s", c.on(), m.look.Power)
+	heirs := 0
+	for _, o := range v.vms {
+		if o == m || o.gone || o.look == nil || o.record == nil || o.record.Replaces == "" || o.record.Replaces != m.look.VM.ID {
+			continue
+		}
+		heirs++
+		v.check("A4", c.line, o.serves(), "%s is retired, and the guest of %s, which takes its place, has not proved its boot (line %d)", c.on(), nameOf(o), o.line)
+	}
+	v.check("A4", c.line, heirs > 0 || !slices.Contains(f.VMs, m.look.VM.Name), "%s is retired, which is wanted, and nothing takes its place", c.on())
 }
 
 // checkCount is A2.

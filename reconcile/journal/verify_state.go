@@ -168,6 +168,7 @@ func (v *verifier) happened(c *call, m *vm) {
 	for _, d := range c.Devices {
 		if d.Kind == diskKind && d.Operation == "remove" {
 			m.detached[m.uuidOf(d)] = true
+			v.left[m.uuidOf(d)] = v.out.Head.Command == gcCommand && m.record != nil && !m.record.Retired.IsZero()
 		}
 	}
 }
@@ -175,6 +176,11 @@ func (v *verifier) happened(c *call, m *vm) {
 // releases tells whether a call ends a roll.
 func (c *call) releases() bool {
 	return c.Record != nil && c.Record.Owner == "" && c.Record.Started.IsZero() && c.Record.Failed == ""
+}
+
+// retires tells whether a call takes a VM out of use.
+func (c *call) retires(m *vm) bool {
+	return c.Record != nil && !c.Record.Retired.IsZero() && (m.record == nil || m.record.Retired.IsZero())
 }
 
 // uuidOf finds the disk that a device change is about among those that the VM had at the last look.
@@ -217,6 +223,7 @@ func canonical(uuid string) string {
 const (
 	diskKind         = "VirtualDisk"
 	reconcileCommand = "reconcile"
+	gcCommand        = "gc"
 )
 
 // digestRule finds the digest in an ISO's path.

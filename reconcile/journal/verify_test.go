@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
 // memory is a file.
@@ -95,7 +97,7 @@ func violated(rep Report) []string {
 }
 
 func TestRealRunsVerify(t *testing.T) {
-	for _, name := range []string{"create", "roll"} {
+	for _, name := range []string{"create", "roll", "handover", "gc"} {
 		raw, lines := real(t, name)
 		if rep := verified(t, raw); !rep.OK() || rep.Calls == 0 {
 			t.Errorf("%s: %+v", name, rep)
@@ -204,8 +206,28 @@ func release(l Line) bool {
 	return sends("ReconfigVM_Task")(l) && (&call{Intent: l.Intent}).releases()
 }
 
+// retires is a call that takes a VM out of use.
+func retires(l Line) bool {
+	return sends("ReconfigVM_Task")(l) && l.Intent.Record != nil && !l.Intent.Record.Retired.IsZero()
+}
+
 func disk(op string) func(*Intent) {
 	return func(in *Intent) {
 		in.Devices = append(in.Devices, Device{Operation: op, Kind: diskKind, Key: 2000, Path: "[vm-1] lkv-disks/workers/wrk-01-docker.vmdk"})
+	}
+}
+
+// TestRecordsDiffer: a record that is written anew because of something that a journal does not keep is no idle call.
+func TestRecordsDiffer(t *testing.T) {
+	disk := []plan.DiskRecord{{Name: "docker", Path: "[ds] lkv-disks/f/a.vmdk"}}
+	for name, r := range map[string]plan.Record{
+		"drained": {Drained: true}, "due": {Due: true}, "ill": {Ill: time.Unix(1, 0)}, "takes": {Takes: disk}, "spurned": {Spurned: "x"},
+	} {
+		if same(RecordOf(plan.Record{}), RecordOf(r)) {
+			t.Errorf("%s makes no difference", name)
+		}
+		if !same(RecordOf(r), RecordOf(r)) {
+			t.Errorf("%s: a record differs from itself", name)
+		}
 	}
 }

@@ -21,12 +21,18 @@ import (
 // journaled begins a journal of the fleet, and returns what ends it and checks the file.
 func (r *rig) journaled(d plan.Desired) (done func() (journal.Report, []byte)) {
 	r.Helper()
+	return r.journaledBy("reconcile", d)
+}
+
+// journaledBy does the same for another command.
+func (r *rig) journaledBy(command string, d plan.Desired) (done func() (journal.Report, []byte)) {
+	r.Helper()
 	path := filepath.Join(r.TempDir(), "run.jsonl")
-	w, err := journal.Create(path, journal.Head{Version: "test", Command: "reconcile", Run: "1"}, time.Now)
+	w, err := journal.Create(path, journal.Head{Version: "test", Command: command, Run: "1"}, time.Now)
 	if err != nil {
 		r.Fatal(err)
 	}
-	about := journal.Fleet{Name: d.Fleet, Claimer: d.Claimer, MaxUnavailable: d.Rollout.MaxUnavailable}
+	about := journal.Fleet{Name: d.Fleet, Claimer: d.Claimer, MaxUnavailable: d.Rollout.MaxUnavailable, Surge: d.Rollout.Surge}
 	about.Desired = fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, d)))
 	for _, v := range d.VMs {
 		about.VMs = append(about.VMs, v.Name)
@@ -64,6 +70,45 @@ func (r *rig) clean(what string, rep journal.Report, raw []byte) {
 	}
 }
 
+// doctorable keeps a journal for the tests of the verifier, which doctor it, when goldens are written anew.
+func (r *rig) doctorable(name string, raw []byte) {
+	r.Helper()
+	if !golden.Update() {
+		return
+	}
+	if err := os.WriteFile(filepath.Join("../journal/testdata", name+".jsonl"), raw, 0o644); err != nil { //nolint:gosec // it goes into the repository
+		r.Fatal(err)
+	}
+}
+
+// What a hand-over and a scale-in write verifies, and what the removal of the VMs does that they retired.
+func TestJournalOfAReplacement(t *testing.T) {
+	r := newRig(t, lab.Config{})
+	d := desired(2, r.image("iso v1"))
+	d.VMs[1].Place = d.VMs[0].Place // where gc still looks when it is not wanted any more
+	r.run(d)
+	d.Image, d.VMs = r.image("iso v2"), d.VMs[:1]
+	d.Rollout.Strategy, d.Rollout.Disk, d.Rollout.Surge, d.Rollout.ScaleIn = plan.BlueGreen, plan.HandOver, 1, 1
+	done := r.journaled(d)
+	if res := r.run(d); res.Outcome != reconcile.Converged || len(res.Retired) != 2 {
+		t.Fatalf("replace: %+v", res)
+	}
+	rep, raw := done()
+	r.clean("replace", rep, raw)
+	r.doctorable("handover", raw)
+	done = r.journaledBy("gc", d)
+	res, err := reconcile.Act(t.Context(), reconcile.Options{Desired: d, Observer: r.fleet, Executor: r.fleet, Clock: wall{}}, func(w plan.Desired, o plan.Observed, now time.Time) plan.Resumption {
+		req := plan.Collect(w, o, now, 0)
+		return plan.Resumption{Rolls: req.Rolls, Blocked: req.Blocked}
+	})
+	if err != nil || len(res.Cleared) != 2 {
+		t.Fatalf("gc: %v, %+v", err, res)
+	}
+	rep, raw = done()
+	r.clean("gc", rep, raw)
+	r.doctorable("gc", raw)
+}
+
 // What a real run writes verifies, call for call, and shows the disks before and after.
 func TestJournalOfARun(t *testing.T) {
 	r := newRig(t, lab.Config{})
@@ -85,10 +130,8 @@ func TestJournalOfARun(t *testing.T) {
 		if rep.Calls != len(sent) {
 			t.Errorf("%s: %d calls in the journal, %d were sent: %v", c.what, rep.Calls, len(sent), sent)
 		}
-		if golden.Update() && c.what != "nothing" { // what the tests of the verifier doctor
-			if err := os.WriteFile(filepath.Join("../journal/testdata", c.what+".jsonl"), raw, 0o644); err != nil { //nolint:gosec // it goes into the repository
-				t.Fatal(err)
-			}
+		if c.what != "nothing" {
+			r.doctorable(c.what, raw)
 		}
 		if c.what != "roll" {
 			continue
