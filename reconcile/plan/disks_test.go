@@ -49,6 +49,8 @@ func TestMissingDisks(t *testing.T) {
 		"blank, and the used one is with the gone":         {Observed{Files: []DiskFile{file(base), file(first)}, Made: []string{base}, VMs: []VM{retired(base)}}, "", "belongs to VM wrk-01-retired", false, 0},
 		"a datastore is hidden, and never was a later one": {Observed{Files: []DiskFile{file(base)}, Hidden: hidden}, base, "", false, 0},
 		"a datastore is hidden, and there was a later one": {Observed{Files: []DiskFile{file(base)}, Hidden: hidden, VMs: []VM{{Name: "x", Fleet: "workers", Ordinal: 9, Record: Record{Retired: t0, Generation: 1}}}}, "", "may lie on datastore old", false, 0},
+		"a used one's copy":                                {Observed{Files: []DiskFile{file(base), file(first)}, Made: []string{base, first}, VMs: []VM{{Name: "x", Disks: []Disk{{UUID: file(first).UUID, Path: "[z] z.vmdk"}}}}}, "", "has the UUID of a disk of VM x", false, 0},
+		"a used one is in a record":                        {Observed{Files: []DiskFile{file(base), file(first)}, Made: []string{base, first}, VMs: []VM{{Name: "x", Record: Record{Disks: []DiskRecord{{Path: "[ssd-1] " + first}}}}}}, "", "belongs to VM x", false, 0},
 		"generation 0 is no suffix":                        {Observed{Files: []DiskFile{file(base), file("lkv-disks/workers/wrk-01-docker-g0.vmdk")}}, base, "", false, 0},
 		"the newest is gone":                               {Observed{Files: []DiskFile{file(base)}, Made: []string{base, first}}, "", "was made once", false, 0},
 		"a record names a newer":                           {Observed{Files: []DiskFile{file(base)}, VMs: []VM{{Name: "x", Record: Record{Takes: []DiskRecord{{Path: "[a] " + second}}}}}}, "", "belongs to VM x", false, 0},
@@ -83,6 +85,21 @@ func TestMissingDisks(t *testing.T) {
 		}
 		if made != c.made || len(flat(p)) == 0 {
 			t.Errorf("%s: made %v: %+v", name, made, p)
+		}
+	}
+}
+
+// TestHiddenGeneration: while a datastore is hidden, a fleet with blank disks makes no VM again, not even around a file
+// that is there: a later one may lie where nobody sees it.
+func TestHiddenGeneration(t *testing.T) {
+	for strategy, refused := range map[string]bool{Fresh: true, HandOver: false} {
+		d := bluegreen(wish(1, "docker"), strategy)
+		d.Rollout.NoBrake = true
+		o := fleetOf(d, oldDigest)
+		o.VMs, o.Hidden = nil, []Hidden{{Datacenter: "DC1", Datastore: "old", Why: "not accessible"}}
+		p := Compute(d, o, t0)
+		if (len(p.Waves) == 0) != refused || refused && p.Blocked[0].Code != R15 {
+			t.Errorf("%s: %+v", strategy, p)
 		}
 	}
 }
