@@ -388,6 +388,7 @@ func TestGuarded(t *testing.T) {
 	_ = task.Wait(t.Context()) // it fails: the answer was no
 
 	r.execute(shutdown(0), d)
+	r.guardedByBusy(a, d, append(steps[:len(steps):len(steps)], running[2], claim("run-1", 2)))
 	disk := on.Record.Disks[0]
 	smaller := step(one, plan.GrowDisk{Disk: disk, Bytes: on.Disks[0].Bytes / 2})
 	r.mutations()
@@ -415,6 +416,27 @@ func TestGuarded(t *testing.T) {
 			t.Errorf("not ours: %s was done", s)
 		}
 		r.still("not ours: " + s.String())
+	}
+}
+
+// guardedByBusy has somebody make a template of the VM meanwhile.
+func (r *rig) guardedByBusy(a *admin, d plan.Desired, steps []plan.Step) {
+	r.Helper()
+	vm := a.vm(one)
+	if err := vm.MarkAsTemplate(r.Context()); err != nil {
+		r.Fatal(err)
+	}
+	r.mutations()
+	for _, s := range steps {
+		r.refused(plan.R08, s, d)
+		r.still("a template: " + s.String())
+	}
+	pool, err := a.f.ResourcePool(r.Context(), "C1/Resources")
+	if err != nil {
+		r.Fatal(err)
+	}
+	if err := vm.MarkAsVirtualMachine(r.Context(), *pool, nil); err != nil {
+		r.Fatal(err)
 	}
 }
 

@@ -71,6 +71,7 @@ func handOver(d plan.Desired, blue plan.VM) []plan.Step {
 
 // Every step of a hand-over, of a retirement and of the removal means what the model says.
 func TestStepsOfAReplacement(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{})
 	d := r.stand(2)
 	blue := r.vm(one, d)
@@ -87,7 +88,7 @@ func TestStepsOfAReplacement(t *testing.T) {
 	} {
 		r.means(s, d)
 	}
-	r.execute(named(plan.Rename{To: one}, func(s *plan.Rename) { s.Name = green }), d)
+	r.means(named(plan.Rename{To: one}, func(s *plan.Rename) { s.Name = green }), d)
 	if v := r.vm(one, d); v.ID != heir.ID || v.Record.Replaces != "" || len(v.Disks) != 1 || v.Disks[0].UUID != blue.Disks[0].UUID {
 		t.Fatalf("after the rename: %+v", v)
 	}

@@ -97,6 +97,7 @@ func kindOf(s plan.Step) string {
 
 // Every step kind: what Execute did is what After says, and doing it again sends nothing.
 func TestEveryStepMeansWhatTheModelSays(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{})
 	kinds := map[string]bool{}
 	d := locked(desired(2, r.signed("iso v1", ownKey)))
