@@ -43,10 +43,11 @@ func (f *fleet) bearable() int {
 
 // lost returns the wanted VMs that do not serve without lkv's doing, and how many of them could be made again.
 func (f *fleet) lost() (out []member, vanished int) {
+	last := f.last()
 	for _, m := range f.members {
 		switch {
 		case m.up:
-		case m.vm == nil && (m.green != nil || !f.existed(m.want)):
+		case m.vm == nil && (m.green != nil || !m.existed(last)):
 		case m.vm != nil && (!inUse(f.want, *m.vm) || !m.vm.Record.Started.IsZero() || m.vm.Record.Failed != ""):
 		case m.blocked != nil && m.blocked.Code == R16:
 		default:
@@ -67,23 +68,36 @@ func (f *fleet) lived() bool {
 	})
 }
 
-// existed tells whether a missing VM was there once.
-func (f *fleet) existed(w WantVM) bool {
-	for _, d := range w.Disks {
-		path := DiskPath(f.want.Fleet, w, d)
-		if len(filesNamed(*f.have, path)) > 0 || madeOnce(*f.have, path) {
-			return true
+// existed tells whether a missing VM was there once. last is the fleet's highest ordinal in use.
+func (m member) existed(last int) bool {
+	return m.known || len(m.want.Disks) == 0 && last > m.want.Ordinal
+}
+
+// last returns the highest ordinal of the fleet's VMs in use.
+func (f *fleet) last() int {
+	n := 0
+	for i := range f.have.VMs {
+		if v := &f.have.VMs[i]; inUse(f.want, *v) {
+			n = max(n, v.Ordinal)
 		}
 	}
-	return len(w.Disks) == 0 && slices.ContainsFunc(f.have.VMs, func(v VM) bool { return inUse(f.want, v) && v.Ordinal > w.Ordinal })
+	return n
+}
+
+// diskKnown tells whether a data disk of a missing VM is known of.
+func diskKnown(want Desired, o Observed, w WantVM) bool {
+	return slices.ContainsFunc(w.Disks, func(d WantDisk) bool {
+		path := DiskPath(want.Fleet, w, d)
+		return len(filesNamed(o, path)) > 0 || madeOnce(o, path)
+	})
 }
 
 // created makes missing VMs: first those that existed, then the others, of which no more are begun at once than the
 // brake would let pass if this run died with their disks made.
 func (f *fleet) created(again bool) []Roll {
-	most := parallel
+	most, last := parallel, f.last()
 	if lost, vanished := f.lost(); !again && !f.want.Rollout.NoBrake {
 		most = min(most, f.bearable()-len(lost)+vanished+1)
 	}
-	return f.take(missing, most, func(m member) bool { return f.existed(m.want) == again })
+	return f.take(missing, most, func(m member) bool { return m.existed(last) == again })
 }

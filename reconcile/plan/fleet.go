@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,6 +37,9 @@ func (f *fleet) weigh() {
 // look puts every VM in its bucket.
 func (f *fleet) look() {
 	f.members = look(f.want, *f.have, f.now)
+	for i, m := range f.members {
+		f.members[i].known = m.vm == nil && diskKnown(f.want, *f.have, m.want)
+	}
 	f.extras = leaving(f.want, *f.have, f.now)
 	f.weigh()
 }
@@ -51,21 +55,30 @@ func look(want Desired, o Observed, now time.Time) []member {
 	return out
 }
 
-// relook is look after a wave. A VM is sorted by itself, the files and the disks of all; a wave that makes and attaches
-// nothing leaves these two alone, so that only its own VMs are sorted again: a roll of n VMs has n waves, and looking
-// at n VMs after each made planning quadratic. No VM of a wave shares a disk, or it would have been refused.
+// relook is look after a wave. A VM is sorted by itself, the files and the disks of all; a wave that makes nothing but
+// VMs and their new disks changes nothing for others than its own VMs, and missing ones whose files have such names, so
+// that only these are sorted again: a roll of n VMs has n waves, and looking at n VMs after each made planning
+// quadratic. No VM of a wave shares a disk, or it would have been refused.
 func (f *fleet) relook(wave Wave) {
-	rolled := map[string]bool{}
+	rolled, made := map[string]bool{}, []string{}
 	for _, r := range wave.Rolls {
 		if slices.ContainsFunc(r.Steps, furnishes) {
 			f.look()
 			return
 		}
 		rolled[r.VM] = true
+		for _, s := range r.Steps {
+			if c, ok := s.(CreateDisk); ok {
+				made = append(made, inDatastore(c.Path))
+			}
+		}
 	}
 	for i, m := range f.members {
-		if rolled[m.want.Name] {
-			f.members[i] = sortOne(f.want, *f.have, m.want, nil, f.now)
+		folder := DiskFolder + "/" + f.want.Fleet + "/" + m.want.Name
+		if rolled[m.want.Name] || m.vm == nil && slices.ContainsFunc(made, func(path string) bool { return strings.HasPrefix(path, folder) }) {
+			m = sortOne(f.want, *f.have, m.want, nil, f.now)
+			m.known = m.vm == nil && diskKnown(f.want, *f.have, m.want)
+			f.members[i] = m
 		}
 	}
 	if slices.ContainsFunc(f.extras, func(m member) bool { return rolled[m.want.Name] }) {
@@ -74,10 +87,14 @@ func (f *fleet) relook(wave Wave) {
 	f.weigh()
 }
 
-// furnishes tells the steps that change which VMs, disks and files there are.
+// furnishes tells the steps that change which VMs, disks and files there are, but for making what is new.
 func furnishes(s Step) bool {
-	switch s.(type) {
-	case CreateDisk, CreateVM, AttachDisk, DetachDisk, Disown, Rename, Retire:
+	switch s := s.(type) {
+	case CreateVM:
+		return s.Record.Replaces != "" || slices.ContainsFunc(s.Record.Disks, func(r DiskRecord) bool { return r.UUID != "" })
+	case AttachDisk:
+		return s.Disk.UUID != ""
+	case DetachDisk, Disown, Rename, Retire:
 		return true
 	}
 	return false

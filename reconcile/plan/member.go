@@ -32,6 +32,7 @@ type member struct {
 	up       bool   // it serves
 	calm     bool   // halfway, but it still serves: only claimed
 	mine     bool   // our claim is alive
+	known    bool   // missing: a data disk of it is known of
 	newImage bool   // outdated: it runs another image than the wanted one
 	reason   string // what is to be done and why, in plain words
 	action   Action
