@@ -25,8 +25,8 @@ unit: ## fast tests only
 boot-test: build components ## real ISOs in QEMU: firmwares, Secure Boot, media, power cut, ISO swap, foreign disk, no disk, little memory
 	$(E2E) -timeout 30m ./e2e
 
-demo-test: build components ## the demo's assertions
-	$(E2E) -timeout 30m ./e2e/demo
+demo-test: build components ## the demo's assertions; a fleet of real machines rolled in every way, its data kept
+	$(E2E) -timeout 30m -p 1 ./e2e/demo ./e2e/rollout
 
 conformance: build components ## the same root file system as LinuxKit's own builder makes, entry by entry
 	cd e2e/conformance && LKV_BIN=$(CURDIR)/$(BIN) LKV_CACHE=$(CACHE) $(GO) test -count=1 ./...

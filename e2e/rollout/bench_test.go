@@ -1,0 +1,226 @@
+//go:build e2e
+
+package rollout
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lkv-io/lkv/internal/lab"
+)
+
+// deadline bounds one command: a roll of two VMs takes less than a minute where nothing else runs.
+const deadline = 10 * time.Minute
+
+// bench is a lab with one fleet, and the directory in which lkv is run.
+type bench struct {
+	*testing.T
+	dir, bin string
+	lab      *lab.Lab
+	env      []string
+	isos     map[string]string // file names on the store, by release
+	verified map[string]bool   // journals
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	bin, cache := os.Getenv("LKV_BIN"), os.Getenv("LKV_CACHE")
+	if bin == "" || cache == "" {
+		t.Fatal("LKV_BIN and LKV_CACHE are not set: run this through `make demo-test`")
+	}
+	b := &bench{T: t, dir: t.TempDir(), bin: filepath.Join(bin, "lkv"), isos: map[string]string{}, verified: map[string]bool{}}
+	var err error
+	b.lab, err = lab.Start(t.Context(), lab.Config{Dir: filepath.Join(b.dir, "lab"), Driver: lab.QEMU{}, Datacenters: lab.DefaultDatacenters(1)[:1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.end)
+	b.env = append(os.Environ(), "LKV_CACHE="+cache, "XDG_STATE_HOME="+filepath.Join(b.dir, "state"))
+	for k, v := range b.lab.Env() {
+		b.env = append(b.env, k+"="+v)
+	}
+	for _, name := range []string{"lkv.hcl", "hook.sh"} {
+		b.copy(name, 0o700)
+	}
+	return b
+}
+
+// end closes the lab; what the consoles said last is evidence of a failure.
+func (b *bench) end() {
+	if b.Failed() {
+		logs, _ := filepath.Glob(filepath.Join(b.dir, "lab", "machines", "*", "*", "serial.log")) // the pattern is well-formed
+		for _, path := range logs {
+			log, _ := os.ReadFile(path)
+			b.Logf("--- end of %s\n%s", path, bytes.TrimSpace(log[max(0, len(log)-3000):]))
+		}
+	}
+	if err := b.lab.Close(); err != nil {
+		b.Error(err)
+	}
+}
+
+// copy copies a file of testdata, with replacements, into the bench's directory.
+func (b *bench) copy(name string, mode os.FileMode, replace ...string) {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(strings.NewReplacer(replace...).Replace(string(text))), mode); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// set gives a variable of the spec another value.
+func (b *bench) set(name, value string) { b.env = append(b.env, "LKV_VAR_"+name+"="+value) }
+
+// release builds an image that writes that release into the diary, and pushes it. The verdict is "true" or "false": with
+// the latter a required step fails once the diary is written, and the guest says that it has failed.
+func (b *bench) release(release, verdict string) {
+	b.Helper()
+	b.copy("vm.yml", 0o600, "RELEASE", release, "VERDICT", verdict)
+	b.lkv(0, "build", "--offline", "--json")
+	var doc struct{ Pushed []struct{ Path string } }
+	if err := json.Unmarshal([]byte(b.lkv(0, "push", "--json")), &doc); err != nil || len(doc.Pushed) != 1 {
+		b.Fatalf("push --json: %v, %+v", err, doc)
+	}
+	b.isos[release] = doc.Pushed[0].Path
+}
+
+// lkv runs a command to its end, wants that exit code and returns standard output.
+func (b *bench) lkv(code int, args ...string) string {
+	b.Helper()
+	began := time.Now()
+	p := b.start(args...)
+	if got := p.wait(); got != code {
+		b.Fatalf("lkv %s: exit code %d, want %d\n%s\n%s", strings.Join(args, " "), got, code, &p.out, &p.log)
+	}
+	b.Logf("%5.1f s  lkv %s", time.Since(began).Seconds(), strings.Join(args, " "))
+	return p.out.String()
+}
+
+// process is an lkv that runs.
+type process struct {
+	*bench
+	*exec.Cmd
+	out, log output
+}
+
+// output is what a process prints, readable while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func (b *bench) start(args ...string) *process {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), deadline)
+	b.Cleanup(cancel)
+	p := &process{bench: b, Cmd: exec.CommandContext(ctx, b.bin, args...)}
+	p.Dir, p.Env, p.Stdout, p.Stderr = b.dir, b.env, &p.out, &p.log
+	if err := p.Start(); err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+// wait returns the exit code, -1 after a signal that was not caught.
+func (p *process) wait() int {
+	p.Helper()
+	err := p.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		p.Fatal(err)
+	}
+	return p.ProcessState.ExitCode()
+}
+
+// stop asks a daemon to end, and wants it to.
+func (p *process) stop() {
+	p.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		p.Fatal(err)
+	}
+	if code := p.wait(); code != 128+int(syscall.SIGTERM) {
+		p.Errorf("the daemon ended with %d\n%s\n%s", code, &p.out, &p.log)
+	}
+}
+
+// until waits for something that happens outside of this program.
+func (b *bench) until(what string, holds func() bool) {
+	b.Helper()
+	for end := time.Now().Add(deadline); !holds(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("it did not happen: %s", what)
+		}
+	}
+}
+
+// verify checks the journals written since the last time. Of a run that was killed the journal is cut, and may have one
+// call without an end; every promise holds in it all the same.
+func (b *bench) verify(killed bool) {
+	b.Helper()
+	list, err := filepath.Glob(filepath.Join(b.dir, "state", "lkv", "journal", "*.jsonl"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fresh := 0
+	for _, path := range list {
+		if b.verified[path] {
+			continue
+		}
+		fresh++
+		b.verified[path] = true
+		b.verifyOne(path, killed)
+	}
+	if fresh == 0 {
+		b.Error("no journal was written")
+	}
+}
+
+func (b *bench) verifyOne(path string, killed bool) {
+	b.Helper()
+	p := b.start("verify", "--json", path)
+	code := p.wait()
+	var doc struct {
+		OK, Closed bool
+		Calls      int
+		Invariants []struct {
+			Code, State string
+			Found       []struct{ Why string }
+		}
+	}
+	if err := json.Unmarshal([]byte(p.out.String()), &doc); err != nil {
+		b.Fatalf("lkv verify: %v\n%s", err, &p.log)
+	}
+	for _, i := range doc.Invariants {
+		if i.State == "violated" {
+			b.Errorf("%s: %s %s: %+v", filepath.Base(path), i.Code, i.State, i.Found)
+		}
+	}
+	if doc.OK == killed || doc.Closed == killed || (code == 0) == killed || doc.Calls == 0 {
+		b.Errorf("lkv verify: exit code %d\n%s", code, &p.out)
+	}
+}

@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "$LKV_PHASE $LKV_VM $LKV_NEXT" >> hooks.log
