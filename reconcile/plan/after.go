@@ -181,7 +181,7 @@ func isDisk(d Disk, r DiskRecord) bool {
 	if r.UUID == "" {
 		return d.Path == r.Path
 	}
-	return SerialOf(d.UUID) == SerialOf(r.UUID)
+	return sameUUID(d.UUID, r.UUID)
 }
 
 // attach adds the disk unless it is there, and completes the record's UUID from the file.

@@ -43,11 +43,10 @@ func (f *fleet) bearable() int {
 
 // lost returns the wanted VMs that do not serve without lkv's doing, and how many of them could be made again.
 func (f *fleet) lost() (out []member, vanished int) {
-	last := f.last()
 	for _, m := range f.members {
 		switch {
 		case m.up:
-		case m.vm == nil && (m.green != nil || !m.existed(last)):
+		case m.vm == nil && (m.green != nil || !m.existed(f.last)):
 		case m.vm != nil && (!inUse(f.want, *m.vm) || !m.vm.Record.Started.IsZero() || m.vm.Record.Failed != ""):
 		case m.blocked != nil && m.blocked.Code == R16:
 		default:
@@ -73,8 +72,8 @@ func (m member) existed(last int) bool {
 	return m.known || len(m.want.Disks) == 0 && last > m.want.Ordinal
 }
 
-// last returns the highest ordinal of the fleet's VMs in use.
-func (f *fleet) last() int {
+// highest returns the highest ordinal of the fleet's VMs in use.
+func (f *fleet) highest() int {
 	n := 0
 	for i := range f.have.VMs {
 		if v := &f.have.VMs[i]; inUse(f.want, *v) {
@@ -95,9 +94,9 @@ func diskKnown(want Desired, o Observed, w WantVM) bool {
 // created makes missing VMs: first those that existed, then the others, of which no more are begun at once than the
 // brake would let pass if this run died with their disks made.
 func (f *fleet) created(again bool) []Roll {
-	most, last := parallel, f.last()
+	most := parallel
 	if lost, vanished := f.lost(); !again && !f.want.Rollout.NoBrake {
 		most = min(most, f.bearable()-len(lost)+vanished+1)
 	}
-	return f.take(missing, most, func(m member) bool { return m.existed(last) == again })
+	return f.take(missing, most, func(m member) bool { return m.existed(f.last) == again })
 }

@@ -21,6 +21,7 @@ type fleet struct {
 	opening time.Time // when it is again; zero when it is open, or never is
 	canary  canary    // what canaries allow
 	brake   *Blocked  // why nothing is begun; nil when it is not so
+	last    int       // highest ordinal in use
 	free    int       // replacements that surge has room for
 }
 
@@ -28,6 +29,7 @@ type fleet struct {
 func (f *fleet) weigh() {
 	f.open, f.opening = f.want.Rollout.Window.open(f.now)
 	f.canary = f.canaries()
+	f.last = f.highest()
 	f.brake = f.braked()
 	if f.want.Rollout.Strategy == BlueGreen { // it looks at every VM for every VM
 		f.free = room(f.want, *f.have, f.now)

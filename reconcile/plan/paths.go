@@ -70,6 +70,30 @@ func SerialOf(uuid string) string {
 	}, uuid))
 }
 
+// sameUUID tells whether SerialOf of both is the same, without making either: every disk is compared with every other.
+func sameUUID(a, b string) bool {
+	for {
+		a, b = strings.TrimLeft(a, "- "), strings.TrimLeft(b, "- ")
+		if a == "" || b == "" {
+			return a == b
+		}
+		if a[0] >= 0x80 || b[0] >= 0x80 {
+			return SerialOf(a) == SerialOf(b) // no UUID at all
+		}
+		if lower(a[0]) != lower(b[0]) {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
 // short returns the first 12 digits of a digest, with or without its "sha256:".
 func short(digest string) string {
 	digest = strings.TrimPrefix(digest, "sha256:")
