@@ -35,7 +35,7 @@ race: ## unit tests under the race detector
 	$(GO) test -race ./specs/... ./images/... ./build/... ./push/... ./reconcile/... ./internal/... ./cmd/...
 
 sweep: ## every crash at every call, every failed look, seeded chaos and the search of all states: hours of fleets in minutes
-	LKV_SWEEP=1 $(GO) test -count=1 -timeout 20m -run 'Sweep|Crash|Look|Chaos|Search|KillTable' ./reconcile
+	LKV_SWEEP=1 $(GO) test -count=1 -timeout 20m -run 'Crash|Look|Chaos|Search|KillTable|Guards' ./reconcile
 	LKV_SWEEP=1 $(GO) test -count=1 -timeout 40m -parallel 8 -run 'Sweep|Crash|KillTable' ./reconcile/vsphere
 
 bench: build components ## lkv build against LinuxKit's own builder in one run, then the packages' benchmarks

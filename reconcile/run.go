@@ -58,6 +58,10 @@ type engine struct {
 	began time.Time
 	begin bool // the saved plan was compared with the first look
 
+	// Planner and checker; tests break them on purpose.
+	compute func(plan.Desired, plan.Observed, time.Time) plan.Plan
+	check   func(plan.Plan, plan.Observed) error
+
 	limits limits
 
 	mu       sync.Mutex
@@ -83,11 +87,15 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{Outcome: Broken, Fleet: o.Desired.Fleet}, err
 	}
-	err = e.loop(ctx)
+	return e.run(ctx)
+}
+
+func (e *engine) run(ctx context.Context) (Result, error) {
+	err := e.loop(ctx)
 	if len(e.evidence) > 0 {
 		e.result.Outcome, e.result.Failures = Broken, append(e.evidence, e.result.Failures...)
 	}
-	e.result.Seconds = o.Clock.Now().Sub(e.began).Seconds()
+	e.result.Seconds = e.Clock.Now().Sub(e.began).Seconds()
 	return e.result, err
 }
 
@@ -96,7 +104,7 @@ func newEngine(o Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{Options: o, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, drained: map[string]bool{}, started: map[string]time.Time{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
+	e := &engine{Options: o, compute: plan.Compute, check: plan.Check, began: o.Clock.Now(), held: map[string]hold{}, told: map[string]bool{}, gated: map[string]bool{}, drained: map[string]bool{}, started: map[string]time.Time{}, begun: map[string]bool{}, second: map[string]int{}, seen: map[string]plan.VM{}}
 	e.result = Result{Fleet: o.Desired.Fleet, Blocked: []plan.Blocked{}, Failures: []Failure{}, Same: []string{}, Extra: []string{},
 		Retired: []string{}, Later: []plan.Later{}}
 	return e, nil
@@ -109,11 +117,11 @@ func (e *engine) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		have := e.look(ctx)
-		p := plan.Compute(e.Desired, have, e.Clock.Now())
+		p := e.compute(e.Desired, have, e.Clock.Now())
 		if done, err := e.within(&p, have); done || err != nil {
 			return err
 		}
-		if err := plan.Check(p, have); err != nil {
+		if err := e.check(p, have); err != nil {
 			e.result.Outcome = Broken
 			return fmt.Errorf("a defect of lkv, nothing was done: %w", err)
 		}

@@ -25,6 +25,7 @@ type state struct {
 	agents []agent
 	taken  map[int]bool // members that lkv took down and that have not served since
 	faults int          // how often something may still happen that nobody but a person or bad luck does
+	lifts  int          // how often a person may still resume
 }
 
 // agent is one process that runs again and again.
@@ -44,7 +45,7 @@ type move struct {
 }
 
 func (s *state) clone() *state {
-	n := &state{o: s.o.Clone(), taken: maps.Clone(s.taken), faults: s.faults}
+	n := &state{o: s.o.Clone(), taken: maps.Clone(s.taken), faults: s.faults, lifts: s.lifts}
 	for _, a := range s.agents {
 		n.agents = append(n.agents, agent{who: a.who, rolls: slices.Clone(a.rolls), then: a.then, gated: maps.Clone(a.gated)})
 	}
@@ -175,7 +176,7 @@ func (x *search) asks(s *state, i int, r plan.Roll) (gate plan.AwaitReady, waits
 		return gate, r.Action != plan.GiveBack
 	case plan.Shutdown, plan.Retire:
 		gate.Name = green
-		return gate, !booted && at(s.o, green) != nil && slices.Contains(namesOf(r), green)
+		return gate, st.VM() == r.VM && !booted && at(s.o, green) != nil && slices.Contains(namesOf(r), green)
 	}
 	return gate, false
 }
@@ -208,6 +209,9 @@ func (x *search) does(s *state, i, j int, step plan.Step, name string) move {
 	if !done {
 		n.o = effect(n.o, step)
 		bad = x.judge(s, n, i, step)
+		if r, ok := step.(plan.Retire); ok { // time stands still here, and names have it in them
+			at(n.o, r.To).Name += fmt.Sprintf("-%d", len(n.o.VMs))
+		}
 	}
 	n.advance(i, j)
 	if _, drained := step.(plan.Drain); drained {
@@ -335,10 +339,11 @@ func (x *search) boot(v *plan.VM) {
 // resumed is a person who lets the fleet go again that stands still. It is no fair move: it is only asked for when Blocked says so.
 func (x *search) resumed(s *state) []move {
 	todo := plan.Resume(x.desired("person"), s.o, searchTime)
-	if len(todo.Rolls) == 0 {
+	if len(todo.Rolls) == 0 || s.lifts == 0 {
 		return nil
 	}
 	n := s.clone()
+	n.lifts--
 	for _, r := range todo.Rolls {
 		for _, step := range r.Steps {
 			if _, err := x.rules.permit(n.o, step, x.desired("person"), searchTime); err == nil {
@@ -390,7 +395,7 @@ func (s *state) key() [16]byte {
 			fmt.Fprint(h, a.then[n])
 		}
 	}
-	fmt.Fprint(h, s.taken, s.faults)
+	fmt.Fprint(h, s.taken, s.faults, s.lifts)
 	return [16]byte(h.Sum(nil))
 }
 
@@ -543,7 +548,7 @@ func newSearch(d plan.Desired, w *world, agents, faults int) *search {
 			}
 		}
 	}
-	x.first = &state{o: o, taken: map[int]bool{}, faults: faults}
+	x.first = &state{o: o, taken: map[int]bool{}, faults: faults, lifts: faults + 1}
 	for i := range agents {
 		x.first.agents = append(x.first.agents, agent{who: string(rune('a' + i))})
 	}
