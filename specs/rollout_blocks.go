@@ -1,6 +1,7 @@
 package specs
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -60,10 +61,12 @@ func (l *loader) rollout(b *hcl.Block) Rollout {
 	s := l.open(b, rolloutGrammar)
 	r.Pos = posOf(b.DefRange)
 	s.choice("strategy", &r.Strategy, InPlace, BlueGreen)
-	s.choice("disk", &r.Disk, HandOver, Fresh)
+	var disk string // stays empty also where disk = null, which an expression may come to
+	s.choice("disk", &disk, HandOver, Fresh)
+	r.Disk = cmp.Or(disk, r.Disk)
 	if r.Strategy == BlueGreen {
 		r.Surge = Count{N: 1}
-	} else if s.has("disk") {
+	} else if disk != "" {
 		s.bad("disk", "An in-place roll never moves the data disk: leave disk out, or write strategy = \"blue-green\"")
 	}
 	s.count("max_unavailable", &r.MaxUnavailable)

@@ -3,6 +3,8 @@ package specs
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -132,5 +134,42 @@ func TestPlacementsTakeTurnsAndNamesStay(t *testing.T) {
 	want := []string{"wrk-01 DC1", "wrk-02 DC2", "wrk-03 DC1", "wrk-04 DC2", "wrk-05 DC1", "wrk-06 DC2"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// A null is not written, so that one spec can choose its strategy by a variable.
+func TestNullIsNotWritten(t *testing.T) {
+	const spec = `
+image "i" { linuxkit = ["i.yml"] }
+store "s" {
+  datacenter = "DC1"
+  datastore  = "iso"
+}
+fleet "f" {
+  image = "i"
+  size  = 1
+  name  = "f-%d"
+  placement {
+    datacenter = "DC1"
+    cluster    = "C1"
+    datastore  = "vm"
+  }
+  rollout {
+    strategy = "in-place"
+    disk     = VALUE
+  }
+}`
+	for value, ok := range map[string]bool{"null": true, `true ? null : "fresh"`: true, `"hand-over"`: false} {
+		path := filepath.Join(t.TempDir(), "lkv.hcl")
+		if err := os.WriteFile(path, []byte(strings.Replace(spec, "VALUE", value, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Load(path, Options{})
+		if (err == nil) != ok {
+			t.Errorf("disk = %s: %v", value, err)
+		}
+		if err == nil && s.Fleets[0].Rollout.Disk != HandOver {
+			t.Errorf("disk = %s is %q", value, s.Fleets[0].Rollout.Disk)
+		}
 	}
 }
