@@ -23,7 +23,7 @@ var guards = []guard{
 	{"a live claim is not taken over", "change.go", "case r.Owner != \"\" && r.Owner != s.Owner && r.Expires.After(f.cfg.Now()):", "case false:", "TestClaims|TestSweep/in-place"},
 	{"a stale epoch is refused", "change.go", "case r.Epoch != s.Epoch-1:", "case false:", "TestClaims|TestLateRunCannotWrite"},
 	{"writes carry the changeVersion", "change.go", "spec.ChangeVersion = v.vm.ChangeVersion", "", "TestConcurrentChange|TestClaims"},
-	{"the changeVersion is the one that was read", "change.go", "spec.ChangeVersion = v.vm.ChangeVersion", `spec.ChangeVersion = v.vm.ChangeVersion; if l, e := f.read(ctx, []types.ManagedObjectReference{v.ref}); e == nil { spec.ChangeVersion = l[0].vm.ChangeVersion }`, "TestGuarded"},
+	{"the changeVersion is the one that was read", "change.go", "spec.ChangeVersion = v.vm.ChangeVersion", `spec.ChangeVersion = v.vm.ChangeVersion; if l, e := f.read(ctx, []types.ManagedObjectReference{v.ref}); e == nil { spec.ChangeVersion = l[0].vm.ChangeVersion }`, "TestConcurrentChange"},
 	{"an ISO is swapped while off only", "change.go", "if v.vm.Power != plan.Off {\n\t\treturn fmt.Errorf(\"%w: it is %s, its ISO", "if false {\n\t\treturn fmt.Errorf(\"%w: it is %s, its ISO", "TestNothingChangesWhileOn"},
 	{"a missing ISO is not inserted", "change.go", "if err := f.c.isoThere(ctx, v, s.ISO); err != nil {", "if err := f.c.isoThere(ctx, v, s.ISO); false {", "TestNothingChangesWhileOn"},
 	{"a disk of another VM is not attached", "change.go", "if other.ref != v.ref && slices", "if false && slices", "TestDiskOnTwoVMs|TestL10"},

@@ -113,9 +113,25 @@ func TestConcurrentChange(t *testing.T) {
 		}
 		return lab.None
 	})
-	defer r.lab.OnCall(nil)
 	if err := r.fleet.Execute(t.Context(), claim("run-1", 2), d); !errors.Is(err, vsphere.ErrChanged) {
 		t.Errorf("%v", err)
+	}
+	r.lab.OnCall(nil)
+
+	// Whatever else is asked in between, what counts is the read that the change was decided on: the first one.
+	c, w := r.wired()
+	f := c.Fleet(vsphere.FleetConfig{OwnerID: "test", Now: time.Now})
+	if _, err := f.Observe(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	w.set(func(n int) int {
+		if n == 2 {
+			a.change(one, types.VirtualMachineConfigSpec{Annotation: "mine again"})
+		}
+		return 0
+	})
+	if err := f.Execute(t.Context(), claim("run-1", 2), d); !errors.Is(err, vsphere.ErrChanged) || w.count() < 2 {
+		t.Errorf("changed after the first read: %v", err)
 	}
 }
 
