@@ -101,7 +101,7 @@ type Record struct {
 	Replaces string       `json:"replaces,omitempty"` // instance UUID of the VM whose place this one takes
 	Retired  time.Time    `json:"retired,omitzero"`
 	Disks    []DiskRecord `json:"disks,omitempty"`
-	Whole    string       `json:"whole,omitempty"` // SHA-256 of all of it: two that differ in nothing else differ here
+	Whole    string       `json:"whole,omitempty"` // SHA-256 of all of it but Paused: two that differ in nothing else differ here
 	Error    string       `json:"error,omitempty"`
 }
 
@@ -120,6 +120,7 @@ func RecordOf(r plan.Record) *Record {
 	for _, d := range r.Disks {
 		out.Disks = append(out.Disks, DiskRecord{Name: d.Name, UUID: d.UUID, Path: d.Path})
 	}
+	r.Paused = false                             // so that it shows when nothing else was changed
 	if raw, err := json.Marshal(r); err == nil { // it holds no value that could not be written
 		out.Whole = fmt.Sprintf("%x", sha256.Sum256(raw))
 	}

@@ -113,8 +113,8 @@ type verifier struct {
 	paths   map[string]string   // of disks that were seen or recorded, to UUIDs or ""
 	grown   map[string]int64    // bytes that a disk may have by now, by UUID or path
 	made    map[string]int      // paths of disks made here, to lines
-	created map[string][]string // names of VMs made here, by fleet
-	deleted map[string]bool     // paths of disks deleted on purpose
+	created map[string][]string // vCenter and name of VMs made here and not seen yet, by fleet
+	deleted map[string]bool     // paths of disks deleted on purpose, unless that failed
 	left    map[string]bool     // disks by UUID that lkv gc took off retired VMs: they stay as files that no VM has
 }
 
@@ -128,6 +128,7 @@ type vm struct {
 	open     *call           // the last call on it, until it ended
 	ended    int             // line of the last call's end
 	down     bool            // taken down by this run, and not released
+	born     bool            // made by this run
 	gone     bool
 }
 

@@ -16,6 +16,9 @@ var harmless = []string{
 	"CreateVM_Task", "ReconfigVM_Task", "Rename_Task", "PowerOnVM_Task", "PowerOffVM_Task", "ShutdownGuest",
 	"CreateVirtualDisk_Task", "ExtendVirtualDisk_Task",
 	"Destroy_Task", // see D2
+	"library item create", "library item update", "library update-session create", "library update-session complete",
+	"library update-session cancel", "library update-session delete", "library update-session keep-alive",
+	"library update-session file add", "library update-session file remove", "library upload",
 }
 
 // dangerous are fields of a VM's specification that move, encrypt or revert disks.
@@ -42,17 +45,57 @@ func (v *verifier) checkDisks(c *call, m *vm) {
 }
 
 func (v *verifier) checkMethod(c *call) {
-	meant := c.Method == "DeleteVirtualDisk_Task" && v.out.Head.Command != reconcileCommand && v.out.Head.Command != ""
-	v.check("D1", c.line, meant || slices.Contains(harmless, c.Method), "%s of %s can lose a disk", c.Method, c.on())
+	v.check("D1", c.line, v.meant(c) || slices.Contains(harmless, c.Method), "%s of %s can lose a disk", c.Method, c.on())
 	if c.Method == "ReconfigVM_Task" {
 		i := slices.IndexFunc(c.Fields, func(f string) bool { return slices.Contains(dangerous, f) })
 		v.check("D1", c.line, i < 0, "it sets fields of %s that move, encrypt or revert disks: %v", c.on(), c.Fields)
 	}
 }
 
+// meant tells whether a call deletes one data disk on purpose, that no VM was seen with and no record names.
+func (v *verifier) meant(c *call) bool {
+	if c.Method != deleteDisk || v.out.Head.Command != deleteCommand || len(c.Paths) != 1 {
+		return false
+	}
+	p := c.Paths[0]
+	for _, m := range v.vms {
+		if m.gone {
+			continue
+		}
+		if m.record != nil && slices.ContainsFunc(m.record.Disks, func(d DiskRecord) bool { return d.Path == p }) ||
+			m.look != nil && slices.ContainsFunc(m.look.Disks, func(d Disk) bool { return d.Path == p }) {
+			return false
+		}
+	}
+	_, rest, _ := strings.Cut(p, "] ")
+	return inFolder(p, path.Base(path.Dir(rest)))
+}
+
+// frees tells whether a call removes what says that a disk was made, after that very disk was deleted on purpose.
+func (v *verifier) frees(c *call) bool {
+	if c.Method != "DeleteDatastoreFile_Task" || v.out.Head.Command != deleteCommand || len(c.Paths) != 1 {
+		return false
+	}
+	disk, isMarker := strings.CutSuffix(c.Paths[0], markerExt)
+	disk += ".vmdk"
+	for _, open := range v.calls {
+		if open.Method == deleteDisk && slices.Contains(open.Paths, disk) {
+			return false // whether it is gone is not known
+		}
+	}
+	return isMarker && v.deleted[disk]
+}
+
 // checkFiles is D1 for calls on files: the one that is deleted, moved or written over is no disk and holds none.
 func (v *verifier) checkFiles(c *call) {
 	touched := c.Paths
+	if v.frees(c) {
+		return
+	}
+	if name, ok := strings.CutPrefix(c.Method, "library "); ok {
+		v.check("D1", c.line, path.Ext(c.Name) != ".vmdk", "%s touches the disk file %s", name, c.Name)
+		return
+	}
 	switch c.Method {
 	case "CopyDatastoreFile_Task":
 		touched = c.Paths[min(1, len(c.Paths)):]
@@ -131,7 +174,7 @@ func (v *verifier) checkDetach(c *call, m *vm, d Device) {
 }
 
 // checkRecorded is the second half of D5: a record forgets a disk only after it was seen on another VM whose record
-// names it.
+// names it. A VM that is forgotten as a whole keeps it.
 func (v *verifier) checkRecorded(c *call, m *vm) {
 	if m == nil || c.Record == nil || m.record == nil {
 		return
@@ -141,7 +184,7 @@ func (v *verifier) checkRecorded(c *call, m *vm) {
 		if uuid == "" || c.Record.names(uuid, "") {
 			continue
 		}
-		moved := false
+		moved := v.out.Head.Command == forgetCommand && c.forgets() && m.holds(uuid)
 		for _, other := range v.vms {
 			moved = moved || other != m && other.holds(uuid) && other.record.names(uuid, "")
 		}

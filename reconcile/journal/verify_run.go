@@ -24,7 +24,12 @@ func (v *verifier) checkRun(l Line, c *call, m *vm) {
 		return
 	}
 	v.checkIdle(c, m)
+	if c.adopts() {
+		v.checkAdoption(l, c, m)
+		return
+	}
 	f, ok := v.fleets[c.Target.VCenter+" "+m.look.Fleet]
+	v.check("A6", c.line, ok, "%s is changed, and belongs to no fleet of this run", c.on())
 	if !ok {
 		return
 	}
@@ -79,7 +84,7 @@ func (c *call) idle(m *vm) bool {
 		}
 	}
 	for _, k := range c.Extra {
-		if !slices.Contains([]string{"lkv.record", "guestinfo.lkv.token"}, k.Key) {
+		if !slices.Contains([]string{recordKey, tokenKey}, k.Key) {
 			return false
 		}
 	}
@@ -108,6 +113,14 @@ func (v *verifier) checkClaim(l Line, c *call, m *vm, f Fleet) {
 	}
 	r := c.Record
 	mine := was.Owner == f.Claimer
+	switch command := v.out.Head.Command; {
+	case command == pauseCommand: // it takes no claim, so that it reaches a VM that another run holds
+		v.check("A6", c.line, c.pauses(m), "%s of %s is more than a pause", c.Method, c.on())
+		return
+	case command == forgetCommand && c.forgets():
+		v.check("A6", c.line, mine && c.only(ownerKey, recordKey, tokenKey), "%s is forgotten, whose claim %q holds, or is changed beside", c.on(), was.Owner)
+		return
+	}
 	if r == nil {
 		v.check("A6", c.line, mine, "%s of %s, whose claim %q holds", c.Method, c.on(), was.Owner)
 		return
@@ -127,19 +140,46 @@ func (v *verifier) checkClaim(l Line, c *call, m *vm, f Fleet) {
 	}
 }
 
-// checkUp is A1: with this VM gone, enough others serve. One that did not serve anyhow makes no difference.
+// checkAdoption is A6 and D5 for a VM that is given to a fleet: it is nobody's, and what its record names it has.
+func (v *verifier) checkAdoption(l Line, c *call, m *vm) {
+	_, begun := v.fleets[c.Target.VCenter+" "+c.fleet()]
+	v.check("A6", c.line, v.out.Head.Command == adoptCommand && begun, "%s is given to fleet %q", c.on(), c.fleet())
+	was := m.look.Record
+	free := was == nil || was.Owner == "" || !was.Expires.After(l.Time)
+	v.check("A6", c.line, m.look.Fleet == "" && free, "%s is given away, and is fleet %q's", c.on(), m.look.Fleet)
+	v.check("A6", c.line, len(c.Devices) == 0, "%s is given away and changed", c.on())
+	v.check("A6", c.line, c.Record != nil && c.Record.Owner == "", "%s is given away without a record, or claimed", c.on())
+	if c.Record == nil {
+		return
+	}
+	for _, d := range c.Record.Disks {
+		v.check("D5", c.line, m.holds(canonical(d.UUID)), "the new record of %s names disk %s (%s), which it has not", c.on(), d.Name, d.Path)
+	}
+}
+
+// checkUp is A1: with this VM gone, enough others serve, in whichever vCenter of the fleet. One that did not serve anyhow
+// makes no difference.
 func (v *verifier) checkUp(c *call, m *vm, f Fleet) {
 	if !m.serves() {
 		return
 	}
 	others := 0
 	for _, o := range v.vms {
-		if o != m && o.look != nil && o.look.Fleet == f.Name && o.look.VM.VCenter == c.Target.VCenter && o.serves() {
+		if o != m && v.member(o, f) && o.serves() {
 			others++
 		}
 	}
 	v.check("A1", c.line, others >= len(f.VMs)-f.MaxUnavailable, "%s is taken down while %d others of %d serve, and max_unavailable is %d",
 		c.on(), others, len(f.VMs), f.MaxUnavailable)
+}
+
+// member tells whether a VM is one of the fleet, which may have VMs in several vCenters.
+func (v *verifier) member(m *vm, f Fleet) bool {
+	if m.look == nil || m.look.Fleet != f.Name {
+		return false
+	}
+	_, begun := v.fleets[m.look.VM.VCenter+" "+f.Name]
+	return begun
 }
 
 // serves tells whether a VM ran and its guest had proved the boot that its record is about, when it was last seen.
@@ -171,33 +211,31 @@ func (v *verifier) checkRetired(c *call, m *vm, f Fleet) {
 	v.check("A4", c.line, heirs > 0 || !slices.Contains(f.VMs, m.look.VM.Name), "%s is retired, which is wanted, and nothing takes its place", c.on())
 }
 
-// checkCount is A2.
+// checkCount is A2. Retired VMs do not count, and neither do those that nobody wants any more and this run found.
 func (v *verifier) checkCount(c *call) {
 	f, ok := v.fleets[c.Target.VCenter+" "+c.fleet()]
 	if !ok {
 		return
 	}
-	names := map[string]bool{c.Name: true}
-	for _, x := range v.created[f.Name] {
-		names[x] = true
-	}
+	there := 1 + len(v.created[f.Name])
 	for _, m := range v.vms {
-		if m.look != nil && !m.gone && m.look.Fleet == f.Name && slices.Contains(f.VMs, m.look.VM.Name) {
-			names[m.look.VM.Name] = true
+		if !v.member(m, f) || m.gone || m.record != nil && !m.record.Retired.IsZero() {
+			continue
+		}
+		if m.born || slices.Contains(f.VMs, m.look.VM.Name) || m.record != nil && m.record.Replaces != "" {
+			there++
 		}
 	}
-	v.check("A2", c.line, len(names) <= len(f.VMs)+f.Surge, "%s is made, and then there are %d VMs; wanted are %d, surge is %d", c.Name, len(names), len(f.VMs), f.Surge)
+	v.check("A2", c.line, there <= len(f.VMs)+f.Surge, "%s is made, and then there are %d VMs; wanted are %d, surge is %d", c.Name, there, len(f.VMs), f.Surge)
 }
 
-// fleet is whose VM a call makes.
+// fleet is whose VM a call makes, or makes of a VM.
 func (c *call) fleet() string {
-	for _, k := range c.Extra {
-		var own struct {
-			Fleet string `json:"fleet"`
-		}
-		if k.Key == "lkv.owner" && json.Unmarshal([]byte(k.Value), &own) == nil {
-			return own.Fleet
-		}
+	var own struct {
+		Fleet string `json:"fleet"`
 	}
-	return ""
+	if raw, _ := c.value(ownerKey); json.Unmarshal([]byte(raw), &own) != nil {
+		return ""
+	}
+	return own.Fleet
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +33,10 @@ func (v *verifier) seen(n int, l *Look) {
 	}
 	v.unchanged(n, m, l)
 	m.look, m.record, m.detached = l, l.Record, map[string]bool{}
+	made := v.created[l.Fleet]
+	if i := slices.Index(made, l.VM.VCenter+" "+l.VM.Name); i >= 0 {
+		m.born, v.created[l.Fleet] = true, slices.Delete(made, i, i+1)
+	}
 	for _, d := range l.Disks {
 		v.paths[d.Path] = d.UUID
 	}
@@ -98,10 +103,10 @@ func (v *verifier) intend(l Line, c *call) {
 		}
 	case "CreateVM_Task":
 		f := c.fleet()
-		v.created[f] = append(v.created[f], c.Name)
-	case "DeleteVirtualDisk_Task":
+		v.created[f] = append(v.created[f], c.Target.VCenter+" "+c.Name)
+	case deleteDisk:
 		for _, p := range c.Paths {
-			v.deleted[p] = v.out.Head.Command != reconcileCommand
+			v.deleted[p] = v.out.Head.Command == deleteCommand
 		}
 	}
 	for _, d := range c.Devices {
@@ -147,7 +152,11 @@ func (v *verifier) undo(c *call) {
 		}
 	case "CreateVM_Task":
 		f := c.fleet()
-		v.created[f] = slices.DeleteFunc(v.created[f], func(x string) bool { return x == c.Name })
+		v.created[f] = slices.DeleteFunc(v.created[f], func(x string) bool { return x == c.Target.VCenter+" "+c.Name })
+	case deleteDisk:
+		for _, p := range c.Paths {
+			delete(v.deleted, p)
+		}
 	}
 }
 
@@ -168,9 +177,26 @@ func (v *verifier) happened(c *call, m *vm) {
 	for _, d := range c.Devices {
 		if d.Kind == diskKind && d.Operation == "remove" {
 			m.detached[m.uuidOf(d)] = true
-			v.left[m.uuidOf(d)] = v.out.Head.Command == gcCommand && m.record != nil && !m.record.Retired.IsZero()
+			v.left[m.uuidOf(d)] = v.leaves(m, d)
 		}
 	}
+}
+
+// leaves tells whether a disk that is detached stays behind on purpose: lkv gc takes it off a retired VM, and its file
+// lies where lkv disks list finds it without any VM.
+func (v *verifier) leaves(m *vm, d Device) bool {
+	if v.out.Head.Command != gcCommand || m.look == nil || m.record == nil || m.record.Retired.IsZero() {
+		return false
+	}
+	uuid := m.uuidOf(d)
+	i := slices.IndexFunc(m.look.Disks, func(x Disk) bool { return x.UUID == uuid })
+	return i >= 0 && inFolder(m.look.Disks[i].Path, m.look.Fleet) && m.record.names(uuid, "")
+}
+
+// inFolder tells whether a disk lies in a fleet's folder.
+func inFolder(disk, fleet string) bool {
+	_, rest, _ := strings.Cut(disk, "] ")
+	return fleet != "" && path.Dir(rest) == plan.DiskFolder+"/"+fleet && path.Ext(rest) == ".vmdk"
 }
 
 // releases tells whether a call ends a roll.
@@ -181,6 +207,49 @@ func (c *call) releases() bool {
 // retires tells whether a call takes a VM out of use.
 func (c *call) retires(m *vm) bool {
 	return c.Record != nil && !c.Record.Retired.IsZero() && (m.record == nil || m.record.Retired.IsZero())
+}
+
+// value returns what a call writes under a key of extraConfig.
+func (c *call) value(key string) (value string, written bool) {
+	i := slices.IndexFunc(c.Extra, func(k Key) bool { return k.Key == key })
+	if i < 0 {
+		return "", false
+	}
+	return c.Extra[i].Value, true
+}
+
+// forgets tells whether a call takes everything that lkv wrote out of a VM.
+func (c *call) forgets() bool {
+	own, first := c.value(ownerKey)
+	record, second := c.value(recordKey)
+	return first && second && own == "" && record == ""
+}
+
+// adopts tells whether a call gives a VM an owner.
+func (c *call) adopts() bool {
+	own, written := c.value(ownerKey)
+	return c.Method == "ReconfigVM_Task" && written && own != ""
+}
+
+// only tells whether a call changes nothing of a VM but these keys.
+func (c *call) only(keys ...string) bool {
+	return len(c.Devices) == 0 && c.Name == "" &&
+		!slices.ContainsFunc(c.Fields, func(f string) bool { return f != "ChangeVersion" && f != "ExtraConfig" }) &&
+		!slices.ContainsFunc(c.Extra, func(k Key) bool { return !slices.Contains(keys, k.Key) })
+}
+
+// pauses tells whether a call writes a pause and nothing else.
+func (c *call) pauses(m *vm) bool {
+	if c.Record == nil || !c.Record.Paused || !c.only(recordKey) {
+		return false
+	}
+	was := *RecordOf(plan.Record{})
+	if m.look.Record != nil {
+		was = *m.look.Record
+	}
+	before := was.Paused
+	was.Paused = true
+	return !before && same(c.Record, &was)
 }
 
 // uuidOf finds the disk that a device change is about among those that the VM had at the last look.
@@ -221,9 +290,21 @@ func canonical(uuid string) string {
 }
 
 const (
-	diskKind         = "VirtualDisk"
-	reconcileCommand = "reconcile"
-	gcCommand        = "gc"
+	diskKind   = "VirtualDisk"
+	deleteDisk = "DeleteVirtualDisk_Task"
+	ownerKey   = "lkv.owner"
+	recordKey  = "lkv.record"
+	tokenKey   = "guestinfo.lkv.token"
+	markerExt  = ".made"
+)
+
+// Commands that may do what no other may.
+const (
+	adoptCommand  = "adopt"
+	deleteCommand = "delete" // lkv disks delete
+	forgetCommand = "forget"
+	gcCommand     = "gc"
+	pauseCommand  = "pause"
 )
 
 // digestRule finds the digest in an ISO's path.
