@@ -69,8 +69,9 @@ func pathsOf(v VM) []string {
 
 // generationIn returns which generation of the disk with that path (without datastore and extension) a file is of.
 func generationIn(base, path string) (int, bool) {
-	rest, ok := strings.CutPrefix(inDatastore(path), base)
-	if rest, ok = strings.CutSuffix(rest, ".vmdk"); !ok || !strings.HasPrefix(inDatastore(path), base) {
+	rest, named := strings.CutPrefix(inDatastore(path), base)
+	rest, disk := strings.CutSuffix(rest, ".vmdk")
+	if !named || !disk {
 		return 0, false
 	}
 	if rest == "" {

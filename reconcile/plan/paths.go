@@ -72,6 +72,9 @@ func SerialOf(uuid string) string {
 
 // sameUUID tells whether SerialOf of both is the same, without making either: every disk is compared with every other.
 func sameUUID(a, b string) bool {
+	for a != "" && b != "" && a[0] == b[0] && a[0] < 0x80 {
+		a, b = a[1:], b[1:]
+	}
 	for {
 		a, b = strings.TrimLeft(a, "- "), strings.TrimLeft(b, "- ")
 		if a == "" || b == "" {
