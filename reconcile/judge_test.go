@@ -44,7 +44,7 @@ func (w *world) judge(r *run, s plan.Step, d plan.Desired, before plan.Observed)
 	case plan.Claim, plan.Mark, plan.Pause, plan.Adopt:
 	case plan.Forget:
 	default:
-		if _, fails := s.(plan.Fail); v.Record.Owner != d.Claimer && !(fails && v.Record.Owner == "") {
+		if _, fails := s.(plan.Fail); v.Record.Owner != d.Claimer && (!fails || v.Record.Owner != "") {
 			w.note(s, "A6: %s writes and the claim is %q's", d.Claimer, v.Record.Owner)
 		}
 	}

@@ -27,14 +27,13 @@ type fault struct {
 
 // call is a mutating call that is about to be made; do makes it.
 type call struct {
-	r      *run
-	n      int // how many attempts of this step went wrong already
-	s      plan.Step
-	d      plan.Desired
-	sc     scenario
-	t      *testing.T
-	before plan.Observed
-	do     func() error
+	r  *run
+	n  int // how many attempts of this step went wrong already
+	s  plan.Step
+	d  plan.Desired
+	sc scenario
+	t  *testing.T
+	do func() error
 }
 
 var errNet = errors.New("injected: connection reset")
