@@ -405,9 +405,10 @@ type (
 		Pause   bool      // clear nothing but claim and pause: a way back is under way, and ends first
 	}
 
-	// Drain moves the VM's work away through the fleet's drain hook and then writes Record.Drained. Next says what
-	// becomes of the data disks: "keep", or "delete" when the VM goes for good. With Try a failure is reported and the
-	// roll goes on, because the VM does not serve anyway.
+	// Drain writes Record.Drained and then moves the VM's work away through the fleet's drain hook: in this order, so that
+	// whoever comes after a run that died in between restores it. It drains again before it takes the VM down. Next says
+	// what becomes of the data disks: "keep", or "delete" when the VM goes for good. With Try a failure is reported and
+	// the roll goes on, because the VM does not serve anyway.
 	Drain struct {
 		base
 		Next string
