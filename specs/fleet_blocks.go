@@ -163,6 +163,10 @@ var diskKey = regexp.MustCompile(`(?i)^(?:(?:scsi|sata|ide|nvme|nvdimm)[0-9]|dis
 // from a part of another one.
 var diskPart = regexp.MustCompile(`(?:^|-)(?:flat|ctk|delta|sesparse|rdmp?|[0-9]{6}|s[0-9]{3})$`)
 
+// generation is how a blue-green roll with fresh disks ends their file names: "docker-g1" could be a disk of its own, or
+// the second one of "docker".
+var generation = regexp.MustCompile(`-g[0-9]+$`)
+
 // reserved refuses keys that lkv writes itself: they are its only record of what a VM runs.
 func (s *scope) reserved(v VM) {
 	for _, k := range sortedKeys(v.Guestinfo) {
@@ -190,6 +194,9 @@ func (l *loader) disk(b *hcl.Block, fleet string) Disk {
 	d := Disk{Pos: posOf(b.DefRange), Name: l.name(b, "fleet "+fleet+" "), Provisioning: "thin"}
 	if diskPart.MatchString(d.Name) {
 		l.fail(b.DefRange, "Unusable name", "vSphere ends the names of a disk's parts with %q: give the disk another name.", diskPart.FindString(d.Name))
+	}
+	if generation.MatchString(d.Name) {
+		l.fail(b.DefRange, "Unusable name", "Blue-green rolls end the names of fresh disks with %q: give the disk another name.", generation.FindString(d.Name))
 	}
 	s.size("size", &d.Size)
 	if s.has("size") && d.Size != 0 && (d.Size%MiB != 0 || d.Size < 16*MiB) {

@@ -7,6 +7,7 @@ image "worker" {
   persist "/d0" {}
   persist "/d1" {}
   persist "/d2" {}
+  persist "/d3" {}
 }
 fleet "web" {
   image = "worker"
@@ -42,5 +43,9 @@ fleet "web" {
   disk "flat-data" {
     size  = "1GiB"
     mount = "/d2"
+  }
+  disk "docker-g1" {
+    size  = "1GiB"
+    mount = "/d3"
   }
 }
