@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/fault"
@@ -154,7 +155,7 @@ func (cfg Config) transport(u *url.URL) (*soap.Client, *folderGate, error) {
 	if cfg.Wrap != nil {
 		rt = cfg.Wrap(rt)
 	}
-	folder := &folderGate{next: rt, trace: cfg.Trace, permits: map[string]bool{}}
+	folder := &folderGate{next: rt, trace: cfg.Trace, permits: map[string]bool{}, log: new(atomic.Pointer[recorder])}
 	sc.Transport = folder
 	return sc, folder, nil
 }

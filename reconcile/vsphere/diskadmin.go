@@ -176,6 +176,8 @@ type diskUser struct {
 	disks  []plan.Disk                    // attached
 	files  []string                       // of these, of their parents, and of its snapshots
 	record []plan.DiskRecord
+
+	generation int // of the record
 }
 
 // diskUsers reads every VM. One whose configuration cannot be read is unread: what it has is unknown.
@@ -246,7 +248,7 @@ func userOf(o item) (u diskUser, unread string) {
 	if err != nil {
 		return u, fmt.Sprintf("VM %s: %v", u.name, err)
 	}
-	u.record = slices.Concat(r.Disks, r.Takes)
+	u.record, u.generation = slices.Concat(r.Disks, r.Takes), r.Generation
 	return u, ""
 }
 

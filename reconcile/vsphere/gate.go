@@ -119,9 +119,7 @@ func (g *gate) permit(dc types.ManagedObjectReference, file string) {
 func (g *gate) refuse(req soap.HasFault) string {
 	switch b := req.(type) {
 	case *methods.DeleteDatastoreFile_TaskBody:
-		if !temporary(b.Req.Name) && !g.image(b.Req.Datacenter, b.Req.Name) {
-			return fmt.Sprintf("%s is no unfinished upload of lkv, and no ISO of a store", b.Req.Name)
-		}
+		return g.refuseFileDelete(b.Req)
 	case *methods.CopyDatastoreFile_TaskBody:
 		return g.refuseCopy(b.Req)
 	case *methods.CancelTaskBody:
@@ -234,7 +232,7 @@ func refuseAttach(d *types.VirtualDisk) string {
 type folderGate struct {
 	next  http.RoundTripper
 	trace func(method string, mutating bool)
-	log   atomic.Pointer[recorder] // nil: no journal
+	log   *atomic.Pointer[recorder] // shared by vCenter and the hosts that it sends uploads to; nil: no journal
 
 	mu      sync.Mutex
 	permits map[string]bool // certificates, by path and query, each good for one PUT
@@ -286,11 +284,19 @@ func (g *folderGate) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // put sends an upload, after it stands in the journal.
 func (g *folderGate) put(r *http.Request) (*http.Response, error) {
-	line, err := g.log.Load().upload(r)
+	log := g.recorder()
+	line, err := log.upload(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s was not sent, nothing was changed: %w", r.Method, err)
 	}
 	res, err := g.next.RoundTrip(r)
-	g.log.Load().uploaded(line, res, err)
+	log.uploaded(line, res, err)
 	return res, err
+}
+
+func (g *folderGate) recorder() *recorder {
+	if g.log == nil {
+		return nil
+	}
+	return g.log.Load()
 }

@@ -74,6 +74,13 @@ func renaming(ref types.ManagedObjectReference, name string) soap.HasFault {
 	return &methods.Rename_TaskBody{Req: &types.Rename_Task{This: ref, NewName: name}}
 }
 
+// dataMarker is the marker of dataFile.
+const dataMarker = "[ds] lkv-disks/f/a.made"
+
+func unmarking(name string, dc *types.ManagedObjectReference) soap.HasFault {
+	return &methods.DeleteDatastoreFile_TaskBody{Req: &types.DeleteDatastoreFile_Task{Name: name, Datacenter: dc}}
+}
+
 func deleting(file string, dc *types.ManagedObjectReference) soap.HasFault {
 	return &methods.DeleteVirtualDisk_TaskBody{Req: &types.DeleteVirtualDisk_Task{Name: file, Datacenter: dc}}
 }
@@ -169,6 +176,18 @@ func TestGateShapes(t *testing.T) {
 		{"delete a VM's own disk", false, func(g *gate) { g.permitDelete(testDC, "[ds] vm/a.vmdk") }, deleting("[ds] vm/a.vmdk", &testDC)},
 		{"delete a disk's extent", false, func(g *gate) { g.permitDelete(testDC, "[ds] lkv-disks/f/a-flat.vmdk") }, deleting("[ds] lkv-disks/f/a-flat.vmdk", &testDC)},
 		{"delete a folder as a disk", false, func(g *gate) { g.permitDelete(testDC, "[ds] lkv-disks/f") }, deleting("[ds] lkv-disks/f", &testDC)},
+		{"remove a marker", true, func(g *gate) { bare(g); g.permitUnmark(testDC, dataMarker) }, unmarking(dataMarker, &testDC)},
+		{"remove a marker unasked", false, bare, unmarking(dataMarker, &testDC)},
+		{"remove another marker", false, func(g *gate) { g.permitUnmark(testDC, dataMarker) }, unmarking("[ds] lkv-disks/f/b.made", &testDC)},
+		{"remove a marker without a datacenter", false, func(g *gate) { g.permitUnmark(testDC, dataMarker) }, unmarking(dataMarker, nil)},
+		{"remove a marker elsewhere", false, func(g *gate) { g.permitUnmark(testDC, dataMarker) }, unmarking(dataMarker, &types.ManagedObjectReference{Type: "Datacenter", Value: "dc-2"})},
+		{"remove an attached disk's marker", false, func(g *gate) { whole(g); g.permitUnmark(testDC, dataMarker) }, unmarking(dataMarker, &testDC)},
+		{"remove the disk as a marker", false, func(g *gate) { g.permitUnmark(testDC, dataFile) }, unmarking(dataFile, &testDC)},
+		{"remove the fleet's folder", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/f") }, unmarking("[ds] lkv-disks/f", &testDC)},
+		{"remove a folder that ends so", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/f.made") }, unmarking("[ds] lkv-disks/f.made", &testDC)},
+		{"remove a marker of no name", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/f/.made") }, unmarking("[ds] lkv-disks/f/.made", &testDC)},
+		{"remove what lies deeper", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/f/x/a.made") }, unmarking("[ds] lkv-disks/f/x/a.made", &testDC)},
+		{"remove a marker by dots", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/../a.made") }, unmarking("[ds] lkv-disks/../a.made", &testDC)},
 		{"move files", false, whole, reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", Files: &types.VirtualMachineFileInfo{}})},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
@@ -194,6 +213,7 @@ func TestPermitsAreGoodOnce(t *testing.T) {
 	}{
 		{func() { g.permitRename(testVM, "old") }, renaming(testVM, "old")},
 		{func() { g.permitDelete(testDC, dataFile) }, deleting(dataFile, &testDC)},
+		{func() { g.permitUnmark(testDC, dataMarker) }, unmarking(dataMarker, &testDC)},
 		{func() { show(g); g.permitDestroy(testVM) }, destroying(testVM)},
 	} {
 		c.permit()

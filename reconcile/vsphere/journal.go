@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -29,8 +30,11 @@ func (f *Fleet) Journal(w *journal.Writer, about journal.Fleet) error {
 }
 
 // Record makes every mutating call of this session stand in a journal before it is sent, also while no fleet has begun
-// in it: those of a push that reconcile makes first. Calls to content libraries do not stand there.
+// in it: those of a push.
 func (c *Client) Record(w *journal.Writer) {
+	if r := c.gate.log.Load(); r != nil && r.w == w {
+		return // what it knows of calls that have not ended still holds
+	}
 	r := &recorder{w: w, seen: &c.gate.seen, vcenter: c.vim.ServiceContent.About.InstanceUuid,
 		tasks: map[types.ManagedObjectReference]int{}, open: map[types.ManagedObjectReference]sentCall{}, shown: map[types.ManagedObjectReference]shownVM{}}
 	c.gate.log.Store(r)
@@ -44,6 +48,7 @@ type recorder struct {
 	vcenter string
 
 	mu    sync.Mutex
+	peers []*recorder                               // of the other vCenters of the same fleet
 	tasks map[types.ManagedObjectReference]int      // running tasks, to the lines of their intents
 	open  map[types.ManagedObjectReference]sentCall // the last call on a VM
 	shown map[types.ManagedObjectReference]shownVM  // what the journal says of a VM
@@ -65,6 +70,11 @@ func (r *recorder) intent(req soap.HasFault) (int, error) {
 	if r == nil {
 		return 0, nil
 	}
+	for _, other := range r.others() {
+		if err := other.catchUp(); err != nil {
+			return 0, err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	vm, isVM := vmOf(req)
@@ -77,6 +87,27 @@ func (r *recorder) intent(req soap.HasFault) (int, error) {
 		r.open[vm] = sentCall{line: line}
 	}
 	return line, err
+}
+
+// besides makes the looks of other vCenters stand in the journal before a call to this one: how many VMs of a fleet serve
+// shows only in all of them.
+func (r *recorder) besides(others []*recorder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.peers = others
+}
+
+func (r *recorder) others() []*recorder {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.peers
+}
+
+// catchUp writes what is newly known of VMs.
+func (r *recorder) catchUp() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.looks(types.ManagedObjectReference{})
 }
 
 // result writes what the answer to a call was. That it cannot be written stops the next call, not this one.
@@ -164,6 +195,25 @@ func (r *recorder) upload(req *http.Request) (int, error) {
 		Target: journal.Target{VCenter: r.vcenter, Kind: "Datastore", Name: req.URL.Query().Get("dsName")}}})
 }
 
+// library writes that something is about to be changed in a content library: which call, on what, and the name of the
+// file that it is about. What else it carries stays out.
+func (r *recorder) library(call, id string, b restBody, req *http.Request) (int, error) {
+	if r == nil {
+		return 0, nil
+	}
+	in := journal.Intent{Method: "library " + call, Name: b.Name, Target: journal.Target{VCenter: r.vcenter, Kind: "ContentLibrary", Ref: id}}
+	switch {
+	case req.Method == http.MethodPut:
+		in.Name, in.Bytes = path.Base(req.URL.Path), req.ContentLength
+	case b.File != nil:
+		in.Name = b.File.Name
+	case b.Create != nil:
+		in.Name, in.Target.Ref = b.Create.Name, cmp.Or(b.Create.Item, b.Create.Library)
+	}
+	return r.w.Append(journal.Line{Intent: &in})
+}
+
+// uploaded writes what came of an upload, or of a call to a content library.
 func (r *recorder) uploaded(line int, res *http.Response, err error) {
 	if r == nil {
 		return
@@ -172,7 +222,7 @@ func (r *recorder) uploaded(line int, res *http.Response, err error) {
 	switch {
 	case err != nil:
 		out.State = journal.Unknown
-	case res.StatusCode >= http.StatusBadRequest:
+	case res.StatusCode >= http.StatusMultipleChoices:
 		out.State, out.Fault = journal.Failed, fmt.Sprintf("HTTP %d", res.StatusCode)
 	}
 	r.append(journal.Line{Result: &out})

@@ -51,6 +51,9 @@ var guards = []guard{
 	{"disks grow while off only", "grow.go", "case v.vm.Power != plan.Off:", "case false:", "TestGuarded"},
 	{"only a VM that is off is retired", "replace.go", "if v.vm.Power != plan.Off {\n\t\treturn fmt.Errorf(\"%w: it is %s, only a VM that is off", "if false {\n\t\treturn fmt.Errorf(\"%w: it is %s, only a VM that is off", "TestGuarded"},
 	{"a VM of a fleet is not adopted", "adopt.go", "case v.extra[ownerKey] != \"\":", "case false:", "TestStepsOfPeople"},
+	{"a marker is removed by permit only", "unmark.go", `if !g.use("unmark " + r.Datacenter.String() + " " + r.Name) {`, "if false {", "TestGate|TestPermits"},
+	{"a marker with something in it stays", "unmark.go", "if err == nil && len(inside) > 0 {", "if false {", "TestPlaceIsFreed"},
+	{"a marker of a disk that lies elsewhere stays", "unmark.go", "return u.at(rest) }); i >= 0 {", "return u.at(rest) }); i >= 0 && false {", "TestPlaceOfADisk"},
 	{"a failed read stops everything", "fleet.go", "return plan.Observed{Problem: err.Error()}, nil\n}", "return plan.Observed{}, nil\n}", "TestL16"},
 }
 

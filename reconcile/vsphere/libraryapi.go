@@ -39,7 +39,7 @@ func (c *Client) libraries() *libraryAPI {
 	if c.rest.api == nil {
 		r := rest.NewClient(c.vim)
 		a := &libraryAPI{Manager: library.NewManager(r), user: url.UserPassword(c.session.user, c.session.password)}
-		a.gate = newLibraryGate(c.files, c.trace)
+		a.gate = newLibraryGate(c.files, c.trace, &c.gate.log)
 		r.Transport = &libraryTransport{a}
 		c.rest.api = a
 	}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // libraryGate is the filter on the wire for content libraries: a closed list of calls, each further checked by what
@@ -17,6 +18,7 @@ import (
 type libraryGate struct {
 	next  http.RoundTripper
 	trace func(method string, mutating bool)
+	log   *atomic.Pointer[recorder] // the session's; nil in it: no journal
 
 	mu        sync.Mutex
 	libraries map[string]bool // of stores; true: may be written to
@@ -25,8 +27,8 @@ type libraryGate struct {
 	permits   map[string]bool // files to be added or removed, and upload addresses; each good for one call
 }
 
-func newLibraryGate(next http.RoundTripper, trace func(string, bool)) *libraryGate {
-	return &libraryGate{next: next, trace: trace, libraries: map[string]bool{}, items: map[string]bool{}, sessions: map[string]bool{}, permits: map[string]bool{}}
+func newLibraryGate(next http.RoundTripper, trace func(string, bool), log *atomic.Pointer[recorder]) *libraryGate {
+	return &libraryGate{next: next, trace: trace, log: log, libraries: map[string]bool{}, items: map[string]bool{}, sessions: map[string]bool{}, permits: map[string]bool{}}
 }
 
 func (g *libraryGate) ownLibrary(id string, writable bool) { g.set(g.libraries, id, writable) }
@@ -57,6 +59,7 @@ type restBody struct {
 	Create *struct {
 		Library string `json:"library_id"`
 		Item    string `json:"library_item_id"`
+		Name    string `json:"name"`
 		Type    string `json:"type"`
 	} `json:"create_spec"`
 	Update map[string]any `json:"update_spec"`
@@ -128,9 +131,10 @@ func (g *libraryGate) send(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return nil, &ForbiddenError{r.Method + " " + r.URL.Path, "it is not among the calls lkv makes"}
 	}
+	var b restBody
 	if c.refuse != nil {
-		b, err := bodyOf(r)
-		if err != nil {
+		var err error
+		if b, err = bodyOf(r); err != nil {
 			return nil, err
 		}
 		g.mu.Lock()
@@ -143,7 +147,14 @@ func (g *libraryGate) send(r *http.Request) (*http.Response, error) {
 	if g.trace != nil && r.URL.Path != loginPath {
 		g.trace(c.name, c.changes)
 	}
+	line, err := g.noted(c, id, b, r)
+	if err != nil {
+		return nil, fmt.Errorf("%s was not sent, nothing was changed: %w", c.name, err)
+	}
 	res, err := g.next.RoundTrip(r)
+	if c.changes {
+		g.log.Load().uploaded(line, res, err)
+	}
 	if err != nil {
 		return nil, &wireError{err}
 	}
@@ -152,6 +163,14 @@ func (g *libraryGate) send(r *http.Request) (*http.Response, error) {
 		return nil, answerError(c.name, res)
 	}
 	return res, nil
+}
+
+// noted writes into the journal what is about to be changed, and returns the line.
+func (g *libraryGate) noted(c restCall, id string, b restBody, r *http.Request) (int, error) {
+	if !c.changes {
+		return 0, nil
+	}
+	return g.log.Load().library(c.name, id, b, r)
 }
 
 // bodyOf reads the body of a call and puts it back.

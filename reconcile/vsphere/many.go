@@ -267,10 +267,16 @@ func (m *Many) follow(vcenter string, step plan.Step, desired plan.Desired) {
 
 // Journal begins the fleet in a journal, once for every vCenter, as Fleet.Journal does.
 func (m *Many) Journal(w *journal.Writer, about journal.Fleet) error {
+	var all []*recorder
 	for _, name := range m.names() {
-		if err := m.fleets[name].Journal(w, about); err != nil {
+		f := m.fleets[name]
+		if err := f.Journal(w, about); err != nil {
 			return fmt.Errorf("vCenter %s: %w", name, err)
 		}
+		all = append(all, f.c.gate.log.Load())
+	}
+	for i, r := range all {
+		r.besides(slices.Concat(all[:i], all[i+1:]))
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ import (
 // A marker says that a data disk was made, wherever its file lies now (D7): an empty folder beside the place where the
 // file was made. VM and record may be destroyed, and a storage migration takes the file into the VM's own folder; the
 // marker stays, and as long as it does nobody makes the disk a second time. It is a folder because making one is atomic
-// and can be repeated, needs no upload, and works below a namespace of vSAN. Lkv never removes one.
+// and can be repeated, needs no upload, and works below a namespace of vSAN. Only lkv disks delete
+// removes one, with the disk that a person named (FreePlace).
 const markerExt = ".made"
 
 // marker returns the marker of a disk, from its path with or without datastore.

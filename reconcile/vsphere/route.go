@@ -172,7 +172,7 @@ func (c *Client) hostOf(o item) (*directHost, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
 	t.TLSClientConfig, t.ForceAttemptHTTP2 = conf, false
-	h.client = &http.Client{Transport: &folderGate{next: t, trace: c.trace, permits: map[string]bool{}}}
+	h.client = &http.Client{Transport: &folderGate{next: t, trace: c.trace, permits: map[string]bool{}, log: c.files.log}}
 	return h, nil
 }
 
