@@ -184,7 +184,7 @@ func (p pair) stop(next string) []Step {
 func (p pair) succeed() []Step {
 	var steps []Step
 	if p.inUse() {
-		steps = append(steps, Retire{base: Of(p.blue.Name), To: RetiredName(p.w.Name, p.now), At: p.now,
+		steps = append(steps, Retire{base: Of(p.blue.Name), To: p.have.retiredName(p.w.Name, p.now), At: p.now,
 			Why: fmt.Sprintf("another VM took its place in fleet %s, with image %s", p.want.Fleet, short(p.want.Image.Digest))})
 	}
 	steps = append(steps, Rename{base: Of(p.green.Name), To: p.w.Name})

@@ -250,6 +250,30 @@ func TestResumedPair(t *testing.T) {
 	}
 }
 
+// TestRetiredTwiceInAMinute: a VM of that name was retired in this very minute.
+func TestRetiredTwiceInAMinute(t *testing.T) {
+	for name, d := range map[string]Desired{"hand-over": bluegreen(wish(2, "docker"), HandOver), "scale-in": wish(2, "docker")} {
+		o := rolledBefore(fleetOf(d, oldDigest))
+		if name == "scale-in" {
+			o = rolledBefore(fleetOf(d, newDigest))
+			d.VMs, d.Rollout.ScaleIn = d.VMs[1:], 1
+		}
+		for _, suffix := range []string{"", "-2"} {
+			o.VMs = append(o.VMs, VM{ID: "retired" + suffix, Name: RetiredName("wrk-01", t0) + suffix, Fleet: d.Fleet, Ordinal: 1, Power: Off, Record: Record{Retired: t0}})
+		}
+		p := Compute(d, o, t0)
+		if err := Check(p, o); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		i := slices.IndexFunc(flat(p), func(s Step) bool { _, ok := s.(Retire); return ok })
+		if i < 0 {
+			t.Errorf("%s: nothing is retired: %+v", name, p)
+		} else if got := flat(p)[i].(Retire).To; got != RetiredName("wrk-01", t0)+"-3" {
+			t.Errorf("%s: retired as %s", name, got)
+		}
+	}
+}
+
 // TestRollDisks: the data disks of a roll are listed wherever they are when it is planned.
 func TestRollDisks(t *testing.T) {
 	n, g := Of("wrk-01"), Of("wrk-01-green")

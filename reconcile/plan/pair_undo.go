@@ -77,7 +77,7 @@ func (p pair) back() []Step {
 	if !p.fresh() && len(p.green.Record.Disks) > 0 {
 		steps = append(steps, Disown{base: g, Successor: p.blue.ID})
 	}
-	steps = append(steps, Retire{base: g, To: RetiredName(p.green.Name, p.now), At: p.now,
+	steps = append(steps, Retire{base: g, To: p.have.retiredName(p.green.Name, p.now), At: p.now,
 		Why: fmt.Sprintf("it was to take the place of %s in fleet %s, and its gate failed", p.blue.Name, p.want.Fleet)})
 
 	// What follows is what is left when the blue VM is alone again.

@@ -52,6 +52,16 @@ func RetiredName(name string, at time.Time) string {
 	return name + retiredInfix + at.UTC().Format("20060102-1504")
 }
 
+// retiredName is RetiredName, or, when a VM has that name already because it was retired in the same minute, the next
+// one that is free.
+func (o Observed) retiredName(name string, at time.Time) string {
+	to := RetiredName(name, at)
+	for n := 2; o.find(to) != nil; n++ {
+		to = fmt.Sprintf("%s-%d", RetiredName(name, at), n)
+	}
+	return to
+}
+
 const retiredInfix = "-retired-"
 
 // Token returns what the guest echoes to prove that it booted after this very ISO swap: the first 12 hex digits of

@@ -42,7 +42,7 @@ func retiring(want Desired, o Observed, v *VM, twins map[string]*Blocked, now ti
 	if m.blocked != nil {
 		return m
 	}
-	m.kind, m.steps = surplus, departure(want, *v, now)
+	m.kind, m.steps = surplus, departure(want, o, *v, now)
 	m.mine = live(v.Record, now) && v.Record.Owner == want.Claimer
 	if !v.Record.Started.IsZero() && v.Power != On {
 		m.kind, m.reason = halfway, "it is not wanted any more; a roll stopped halfway"
@@ -66,7 +66,7 @@ func broke(want Desired, v VM, now time.Time) *Blocked {
 
 // departure returns what is left to do until a VM is retired. One that was being made gets its disks first, so that they
 // go with it.
-func departure(want Desired, v VM, now time.Time) []Step {
+func departure(want Desired, o Observed, v VM, now time.Time) []Step {
 	n, r := Of(v.Name), v.Record.clone()
 	steps := heads(want, v, &r, false, now)
 	for _, d := range v.Record.Disks {
@@ -77,7 +77,7 @@ func departure(want Desired, v VM, now time.Time) []Step {
 	if v.Power == On {
 		steps = append(steps, stopping(want, v, &r, v.Guest.State != running)...)
 	}
-	return append(steps, Retire{base: n, To: RetiredName(v.Name, now), At: now, Why: "fleet " + want.Fleet + " does not want it any more"})
+	return append(steps, Retire{base: n, To: o.retiredName(v.Name, now), At: now, Why: "fleet " + want.Fleet + " does not want it any more"})
 }
 
 // going returns the VMs that would be retired.
