@@ -30,6 +30,7 @@ func TestRollout(t *testing.T) {
 		{"hand-over", func() { b.handOver(one, two) }},
 		{"grow", func() { b.grow(one, two) }},
 		{"killed", func() { b.killed(one, two) }},
+		{"handed back", func() { b.handedBack(one, two) }},
 		{"daemon", func() { b.daemon(one, two) }},
 	} {
 		began := time.Now()
@@ -190,6 +191,27 @@ func (b *bench) killed(one, two datum) {
 	b.kept(one, two)
 }
 
+// handedBack gives the disk to a second VM whose image fails after it has written to the disk: the disk goes back to the
+// VM before, which serves again with its own image. lkv rollback then takes the image out of everybody's way.
+func (b *bench) handedBack(one, two datum) {
+	b.release("worse", "false")
+	before := b.boots("host-01")
+	b.lkv(1, "reconcile")
+	b.verify(false)
+	b.serves("host-01", "5", one, "1,2,bad,2,3,4,4,5,worse,5")
+	if n := b.boots("host-01"); n != before+1 {
+		b.Errorf("host-01 was booted %d times, before %d: it is not the VM that it was", n, before)
+	}
+	b.retired("handed back", 2)
+	b.kept(one, two)
+	if out := b.lkv(3, "reconcile"); !strings.Contains(out, "R12") {
+		b.Errorf("the fleet does not stand still:\n%s", out)
+	}
+	b.lkv(0, "rollback", "--fleet", "hosts")
+	b.verify(false)
+	b.lkv(0, "plan")
+}
+
 // daemon cuts the power of a VM while lkv watches: it is powered on again, and the next look was not due for an hour.
 func (b *bench) daemon(one, two datum) {
 	p := b.start("reconcile", "--watch", "--interval", "1h", "--listen", "")
@@ -200,6 +222,6 @@ func (b *bench) daemon(one, two datum) {
 	b.until("it is on again and the fleet is as wanted", func() bool { return strings.Count(p.out.String(), "converged") > 1 })
 	p.stop()
 	b.verify(false)
-	b.serves("host-01", "5", one, "1,2,bad,2,3,4,4,5,5")
+	b.serves("host-01", "5", one, "1,2,bad,2,3,4,4,5,worse,5,5")
 	b.kept(one, two)
 }

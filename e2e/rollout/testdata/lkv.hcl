@@ -50,6 +50,7 @@ fleet "hosts" {
   }
   rollout {
     strategy        = var.strategy
+    disk            = var.strategy == "blue-green" ? "hand-over" : null
     max_unavailable = 1
     on_failure      = "rollback"
   }
