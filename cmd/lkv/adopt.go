@@ -40,7 +40,7 @@ func (s system) adopt(c *cli.Context) error {
 		}
 		a.Disks[name] = id
 	}
-	return s.one(c, s.withJournal, wording{done: "has one VM more; look at lkv plan", nothing: "nothing to do", not: "adopted nothing", each: "adopted"}, func(v *visit) reconcile.Decision {
+	return s.one(c, wording{done: "has one VM more; look at lkv plan", nothing: "nothing to do", not: "adopted nothing", each: "adopted"}, func(v *visit) reconcile.Decision {
 		want := v.desired // without the stranger, who is only looked at
 		i := slices.IndexFunc(want.VMs, func(w plan.WantVM) bool { return w.Ordinal == a.Ordinal })
 		if i >= 0 && want.VMs[i].Name != a.VM {
@@ -74,13 +74,14 @@ func (s system) forgetCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "vm", Usage: "`NAME` of the VM"},
 			&cli.StringFlag{Name: "fleet", Usage: "the fleet `NAME`"},
+			journalFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			vm := c.String("vm")
 			if vm == "" || c.String("fleet") == "" {
 				return usagef("say which VM of which fleet: lkv forget --vm NAME --fleet NAME")
 			}
-			return s.one(c, noJournal, wording{done: "has one VM less", nothing: "nothing to do", not: "forgot nothing", each: "forgotten"}, func(*visit) reconcile.Decision {
+			return s.one(c, wording{done: "has one VM less", nothing: "nothing to do", not: "forgot nothing", each: "forgotten"}, func(*visit) reconcile.Decision {
 				return asked(func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
 					return plan.ForgetVM(want, have, vm, now)
 				})
@@ -90,9 +91,9 @@ func (s system) forgetCommand() *cli.Command {
 }
 
 // one carries out a decision about the one fleet that --fleet names.
-func (s system) one(c *cli.Context, under journaling, say wording, decide func(*visit) reconcile.Decision) error {
+func (s system) one(c *cli.Context, say wording, decide func(*visit) reconcile.Decision) error {
 	list := []reconcile.Resumed{}
-	err := under(c, func(j *runJournal) error {
+	err := s.withJournal(c, func(j *runJournal) error {
 		return s.visitFleets(c, true, oneFleet, func(x *sessions, f specs.Fleet) error {
 			t, err := x.members(c.Context, f)
 			if err != nil {

@@ -97,7 +97,7 @@ func (s system) promoteCommand() *cli.Command {
 		ArgsUsage: "IMAGE@sha256:DIGEST CHANNEL",
 		Description: "No channel moves unless every store has the ISO, complete and with its manifest. lkv channels shows the digests;\n" +
 			"those under BEFORE are what a channel pointed at earlier.",
-		Flags:  []cli.Flag{storeFlag()},
+		Flags:  []cli.Flag{storeFlag(), journalFlag()},
 		Action: s.promote,
 	}
 }
@@ -134,12 +134,14 @@ func (s system) promote(c *cli.Context) error {
 	}
 	p := push.Promotion{Image: image, Digest: digest, Channel: args[1], Owner: owner, Nonce: nonce, Now: s.Now(), Sleep: clock{s.Now}.Sleep}
 	var on []string
-	err = s.withStores(c, spec, func(stores []push.Store, v shelves) error {
-		p.Stores = stores
-		for _, st := range append(stores, v.labels()...) {
-			on = append(on, st.Name())
-		}
-		return promoteAll(c.Context, p, v)
+	err = s.journaled(c, func(s system) error {
+		return s.withStores(c, spec, func(stores []push.Store, v shelves) error {
+			p.Stores = stores
+			for _, st := range append(stores, v.labels()...) {
+				on = append(on, st.Name())
+			}
+			return promoteAll(c.Context, p, v)
+		})
 	})
 	if err != nil {
 		return err

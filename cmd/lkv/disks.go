@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -40,8 +41,9 @@ func (s system) disksCommand() *cli.Command {
 			{
 				Name: "delete", Usage: "delete one orphan for good; there is no way back",
 				Description: "Asks on a terminal for the path again. Refused while any VM of any datacenter has the disk, any record names it, a\n" +
-					"fleet of the spec would make a VM around it, or anything cannot be read. That the disk was made once stays noted on\n" +
-					"the datastore, so that none is made in its place.",
+					"fleet of the spec would make a VM around it, or anything cannot be read. With the file goes the empty folder beside\n" +
+					"it, NAME.made, which says that the disk was made: a fleet that wants the VM again gets an empty disk. Such folders on\n" +
+					"other datastores stay, and are shown.",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "path", Usage: "the disk's `PATH`, \"[datastore] lkv-disks/FLEET/NAME.vmdk\""},
 					&cli.StringFlag{Name: "datacenter", Usage: "the inventory path `DC` of its datacenter, when several have such a path"},
@@ -313,23 +315,54 @@ func (s system) disksDelete(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		doc := deletedDisk{Deleted: d}
 		err = s.withJournal(c, func(j *runJournal) error {
 			if j != nil {
 				if err := client.Fleet(vsphere.FleetConfig{Now: s.Now}).Journal(j.w, journal.Fleet{Name: d.Fleet, Claimer: x.who}); err != nil {
 					return journalError(err)
 				}
 			}
-			return client.DeleteDataDisk(c.Context, d.Datacenter, d.Path)
+			return doc.carryOut(c.Context, client)
 		})
 		if err != nil {
 			return err
 		}
-		if given(c, "json") {
-			return s.printJSON(map[string]diskStatus{"deleted": d})
-		}
-		_, err = fmt.Fprintf(s.Stdout, "%s is deleted\n", d.Path)
-		return err
+		return s.printDeleted(given(c, "json"), doc)
 	})
+}
+
+// deletedDisk is the JSON of disks delete.
+type deletedDisk struct {
+	Deleted diskStatus    `json:"deleted"`
+	Place   vsphere.Freed `json:"place"` // whether an empty disk may be made there
+}
+
+// carryOut deletes the disk, then what says that it was made: never the other way round, because a file without that
+// would pass for a disk that nobody has used.
+func (d *deletedDisk) carryOut(ctx context.Context, client *vsphere.Client) (err error) {
+	if err := client.DeleteDataDisk(ctx, d.Deleted.Datacenter, d.Deleted.Path); err != nil {
+		return err
+	}
+	if d.Place, err = client.FreePlace(ctx, d.Deleted.Datacenter, d.Deleted.Path); err != nil {
+		return fmt.Errorf("%s is deleted, but no disk is made in its place while the folder %s is there (in the vSphere client remove it, when it is empty): %w",
+			d.Deleted.Path, strings.TrimSuffix(d.Deleted.Path, ".vmdk")+".made", err)
+	}
+	return nil
+}
+
+func (s system) printDeleted(asJSON bool, d deletedDisk) error {
+	if asJSON {
+		return s.printJSON(d)
+	}
+	text := d.Deleted.Path + " is deleted; an empty disk may be made in its place\n"
+	if len(d.Place.Left) > 0 {
+		text = d.Deleted.Path + " is deleted; no disk is made in its place yet\n"
+	}
+	for _, m := range d.Place.Left {
+		text += fmt.Sprintf("  %s stays: %s. When that data is given up as well, remove this folder in the vSphere client\n", m.Path, m.Why)
+	}
+	_, err := fmt.Fprint(s.Stdout, text)
+	return err
 }
 
 func firstError(errs ...error) error {

@@ -67,7 +67,17 @@ func (s system) gc(c *cli.Context) error {
 			return firstError(err, refused())
 		}
 	}
-	doc, err := s.clean(c, isos, vms, dry)
+	var doc gcDoc
+	clean := func(s system) (err error) {
+		doc, err = s.clean(c, isos, vms, dry)
+		return err
+	}
+	var err error
+	if dry {
+		err = clean(s)
+	} else {
+		err = s.journaled(c, clean)
+	}
 	if err != nil && doc.gone() == 0 {
 		return err
 	}

@@ -28,33 +28,31 @@ type retiredVM struct {
 // cleanVMs removes the retired VMs of every fleet whose time is over.
 func (s system) cleanVMs(c *cli.Context, dry bool) (list []retiredVM, err error) {
 	list = []retiredVM{}
-	err = s.withJournal(c, func(j *runJournal) error {
-		return s.eachOwn(c, !dry, func(v visit) error {
-			ttl := v.fleet.Rollout.RetireTTL
-			if c.IsSet("older-than") {
-				ttl = c.Duration("older-than")
-			}
-			var asks plan.Request
-			decide := asked(func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
-				asks = plan.Collect(want, have, now, ttl)
-				return asks
-			})
-			var res reconcile.Resumed
-			if dry {
-				have, err := v.target.fleet.Observe(c.Context, v.desired)
-				if err != nil {
-					return fmt.Errorf("look at fleet %s: %w", v.desired.Fleet, err)
-				}
-				res.Blocked = decide(v.desired, have, s.Now()).Blocked
-				for _, r := range asks.Rolls {
-					res.Cleared = append(res.Cleared, reconcile.Cleared{VM: r.VM, Reason: r.Reason})
-				}
-			} else if res, err = s.act(c, v, j, decide); err != nil {
-				return err
-			}
-			list = append(list, cleaned(v.desired.Fleet, asks, res)...)
-			return nil
+	err = s.eachOwn(c, !dry, func(v visit) error {
+		ttl := v.fleet.Rollout.RetireTTL
+		if c.IsSet("older-than") {
+			ttl = c.Duration("older-than")
+		}
+		var asks plan.Request
+		decide := asked(func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
+			asks = plan.Collect(want, have, now, ttl)
+			return asks
 		})
+		var res reconcile.Resumed
+		if dry {
+			have, err := v.target.fleet.Observe(c.Context, v.desired)
+			if err != nil {
+				return fmt.Errorf("look at fleet %s: %w", v.desired.Fleet, err)
+			}
+			res.Blocked = decide(v.desired, have, s.Now()).Blocked
+			for _, r := range asks.Rolls {
+				res.Cleared = append(res.Cleared, reconcile.Cleared{VM: r.VM, Reason: r.Reason})
+			}
+		} else if res, err = s.act(c, v, s.journal, decide); err != nil {
+			return err
+		}
+		list = append(list, cleaned(v.desired.Fleet, asks, res)...)
+		return nil
 	})
 	return list, err
 }

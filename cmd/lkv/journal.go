@@ -111,6 +111,14 @@ func (j *runJournal) close() error {
 	return j.w.Discard()
 }
 
+// journaled runs do with a journal of everything that its sessions change, from their beginning.
+func (s system) journaled(c *cli.Context, do func(system) error) error {
+	return s.withJournal(c, func(j *runJournal) error {
+		s.journal = j
+		return do(s)
+	})
+}
+
 // withJournal runs do with a journal, and says where it lies when something was done.
 func (s system) withJournal(c *cli.Context, do func(*runJournal) error) error {
 	j, err := s.openJournal(c)

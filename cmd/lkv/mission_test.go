@@ -228,7 +228,7 @@ func TestMission(t *testing.T) {
 			t.Errorf("%s had data disk %s, now %s", vm, disks[vm], disk)
 		}
 	}
-	m.journals(3) // of the runs that created, stopped and rolled
+	m.journals(5) // of two pushes and the runs that created, stopped and rolled
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
 	}

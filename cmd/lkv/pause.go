@@ -15,13 +15,13 @@ func (s system) pauseCommand() *cli.Command {
 		Name: "pause", Usage: "stop a fleet: nothing of it is changed until lkv resume, by whichever lkv",
 		Description: "The pause is written into every VM of the fleet, also while another run rolls it: that run stops before its next\n" +
 			"VM. VMs that run go on running.",
-		Flags: []cli.Flag{namedFleetFlag()},
+		Flags: []cli.Flag{namedFleetFlag(), journalFlag()},
 		Action: func(c *cli.Context) error {
 			if err := needFleet(c); err != nil {
 				return err
 			}
 			// Not alone: a pause is for the run that is at work here just now, too. It takes no claim.
-			return s.decided(c, false, noJournal, stops, asked(func(want plan.Desired, have plan.Observed, _ time.Time) plan.Request {
+			return s.decided(c, false, stops, asked(func(want plan.Desired, have plan.Observed, _ time.Time) plan.Request {
 				return plan.Halt(want, have)
 			}))
 		},

@@ -42,7 +42,7 @@ func TestPauseAndResume(t *testing.T) {
 	m.lkv(exitOK, "resume", "--fleet", "docker")
 	m.lkv(exitOK, "reconcile")
 	m.disks()
-	m.journals(3) // of two runs and a resume
+	m.journals(6) // of a push, two runs, two pauses and a resume
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
 	}

@@ -53,9 +53,9 @@ func (s system) act(c *cli.Context, v visit, j *runJournal, decide reconcile.Dec
 }
 
 // decided carries out a decision about every fleet that is asked for, and prints what came of it.
-func (s system) decided(c *cli.Context, alone bool, under journaling, say wording, decide reconcile.Decision) error {
+func (s system) decided(c *cli.Context, alone bool, say wording, decide reconcile.Decision) error {
 	list := []reconcile.Resumed{}
-	err := under(c, func(j *runJournal) error {
+	err := s.withJournal(c, func(j *runJournal) error {
 		return s.eachOwn(c, alone, func(v visit) error {
 			res, err := s.act(c, v, j, decide)
 			list = append(list, res)
@@ -64,13 +64,6 @@ func (s system) decided(c *cli.Context, alone bool, under journaling, say wordin
 	})
 	return s.printResumed(c, list, say, err)
 }
-
-// journaling runs something with a journal, or with a nil one that writes nothing.
-type journaling func(*cli.Context, func(*runJournal) error) error
-
-// noJournal is for what writes into a VM without a claim, or takes its record away: lkv verify holds a journal to the
-// rules of runs, which do neither.
-func noJournal(_ *cli.Context, do func(*runJournal) error) error { return do(nil) }
 
 // wording is how a decision is shown to people.
 type wording struct {

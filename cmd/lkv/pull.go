@@ -16,7 +16,7 @@ import (
 )
 
 // pull is lkv push --from-registry: what a registry's channel names goes to the stores that VMs boot from.
-func (s system) pull(c *cli.Context, spec specs.Spec) (err error) {
+func (s system) pull(c *cli.Context, spec specs.Spec) error {
 	from, to, err := pullStores(c, spec)
 	if err != nil {
 		return err
@@ -43,16 +43,12 @@ func (s system) pull(c *cli.Context, spec specs.Spec) (err error) {
 	if err != nil {
 		return err
 	}
-	x := s.sessions(spec, s.logger(c))
-	defer func() { err = errors.Join(err, x.close(c.Context)) }()
-	stores, err := x.stores(c.Context, to)
-	if err != nil {
-		return err
-	}
 	doc := pushed{From: from.Name}
-	err = doc.each(inputs, func(in push.Input) ([]push.Result, error) {
-		in.Stores = stores
-		return bringing{shelf: v.of(from, in.Image), in: in, digest: digest, progress: progress}.run(c.Context)
+	err = s.toStores(c, spec, to, func(stores []push.Store) error {
+		return doc.each(inputs, func(in push.Input) ([]push.Result, error) {
+			in.Stores = stores
+			return bringing{shelf: v.of(from, in.Image), in: in, digest: digest, progress: progress}.run(c.Context)
+		})
 	})
 	progress.Wait()
 	return s.printPushed(c, doc, err)

@@ -31,12 +31,13 @@ func (s system) pushCommand() *cli.Command {
 			&cli.BoolFlag{Name: "from-registry", Usage: "bring what the channel names on the registry store to the other stores, instead of what lkv build wrote"},
 			&cli.StringFlag{Name: "digest", Usage: "with --from-registry: bring the ISO with the digest `sha256:…`, not the channel's"},
 			&cli.StringSliceFlag{Name: "insecure", Usage: insecureUsage},
+			journalFlag(),
 		},
 		Action: s.push,
 	}
 }
 
-func (s system) push(c *cli.Context) (err error) {
+func (s system) push(c *cli.Context) error {
 	spec, err := s.spec(c)
 	if err != nil {
 		return err
@@ -61,22 +62,34 @@ func (s system) push(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	x := s.sessions(spec, s.logger(c))
-	defer func() { err = errors.Join(err, x.close(c.Context)) }()
-	stores, err := x.stores(c.Context, rest)
-	if err != nil {
-		return err
-	}
 	var doc pushed
-	err = doc.each(inputs, func(in push.Input) ([]push.Result, error) {
-		follow := &uploads{p: progress, image: in.Image, items: map[string]*ui.Item{}}
-		in.Stores, in.Progress = stores, follow.show
-		done, err := pushOne(c.Context, in, v)
-		follow.end(err)
-		return done, err
+	err = s.toStores(c, spec, rest, func(stores []push.Store) error {
+		return doc.each(inputs, func(in push.Input) ([]push.Result, error) {
+			follow := &uploads{p: progress, image: in.Image, items: map[string]*ui.Item{}}
+			in.Stores, in.Progress = stores, follow.show
+			done, err := pushOne(c.Context, in, v)
+			follow.end(err)
+			return done, err
+		})
 	})
 	progress.Wait()
 	return s.printPushed(c, doc, err)
+}
+
+// toStores connects stores that VMs boot from, for something that writes to them: with a journal, unless there are none.
+func (s system) toStores(c *cli.Context, spec specs.Spec, list []specs.Store, do func([]push.Store) error) error {
+	if len(list) == 0 {
+		return do(nil)
+	}
+	return s.journaled(c, func(s system) (err error) {
+		x := s.sessions(spec, s.logger(c))
+		defer func() { err = errors.Join(err, x.close(c.Context)) }()
+		stores, err := x.stores(c.Context, list)
+		if err != nil {
+			return err
+		}
+		return do(stores)
+	})
 }
 
 // pushOne brings one ISO everywhere, registries first: whoever watches a channel on a datastore may find the ISO there.

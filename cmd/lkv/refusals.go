@@ -38,9 +38,9 @@ var refusals = []refusalText{ //nolint:gochecknoglobals // a table that nobody w
 		clear: "Let the backup end, or remove the snapshots in the vSphere client; set the mode back to persistent."},
 	{code: plan.R06, meaning: "a recorded data disk is not attached or not to be found, or another one is",
 		when: "Somebody detached, moved, copied, renamed or added a disk; the fleet wants a disk smaller than it is, or one that a VM was made without; or a disk that was made once has no file where it was. " +
-			"That it was made, a folder beside its place says: `[datastore] lkv-disks/<fleet>/<vm>-<disk>.made`. The folder outlives VM, record and file, and a disk with one is never made a second time.",
+			"That it was made, a folder beside its place says: `[datastore] lkv-disks/<fleet>/<vm>-<disk>.made`. The folder outlives VM, record and file, and a disk with one is never made a second time. Only `lkv disks delete` removes it, with the disk that you name, on that disk's datastore.",
 		clear: "Attach the recorded disk in the vSphere client; put the file back where it was, under its name, from wherever it was moved or from a backup; `lkv disks list` shows what there is, `lkv disks attach` attaches it. " +
-			"Only when the data is given up for good: remove that `.made` folder on every datastore in the vSphere client, and an empty disk is made."},
+			"Only when the data is given up for good: `lkv disks delete --path PATH` while the file is there; when it is gone, remove that `.made` folder in the vSphere client, on every datastore that has it. Then an empty disk is made."},
 	{code: plan.R07, meaning: "two VMs have one disk",
 		when:  "A VM or a disk file was copied, so that two have one UUID; somebody attached the disk to another VM, or another VM has its file locked.",
 		clear: "In the vSphere client remove the disk from every VM but its own, keeping its file."},

@@ -20,7 +20,7 @@ func (s system) resumeCommand() *cli.Command {
 			if err := needFleet(c); err != nil {
 				return err
 			}
-			return s.decided(c, true, s.withJournal, goesOn, plan.Resume)
+			return s.decided(c, true, goesOn, plan.Resume)
 		},
 	}
 }

@@ -53,29 +53,14 @@ func (s system) rollback(c *cli.Context) error {
 		return err
 	}
 	doc := rolledBack{Image: back[0].Image, Channel: back[0].Channel, Fleets: []reconcile.Resumed{}}
-	if err := s.moveBack(c, spec, &doc); err != nil {
-		return err
-	}
-	if !given(c, "json") {
-		if _, err := fmt.Fprintf(s.Stdout, "channel %s of image %s went back from %s to %s on %s: lkv reconcile does the rest\n",
-			doc.Channel, doc.Image, ui.Short(doc.From), ui.Short(doc.To), strings.Join(doc.Stores, ", ")); err != nil {
+	err = s.journaled(c, func(s system) error {
+		if err := s.moveBack(c, spec, &doc); err != nil {
 			return err
 		}
-	}
-	choose := func(*cli.Context, specs.Spec) ([]specs.Fleet, error) { return back, nil }
-	err = s.withJournal(c, func(j *runJournal) error {
-		return s.visitFleets(c, true, choose, func(x *sessions, f specs.Fleet) error {
-			t, err := x.members(c.Context, f)
-			if err != nil {
-				return err
-			}
-			res, err := s.act(c, visit{t, x, f}, j, plan.Resume)
-			doc.Fleets = append(doc.Fleets, res)
-			return err
-		})
+		return s.clearBack(c, back, &doc)
 	})
 	if err != nil {
-		return fmt.Errorf("the channel was moved, and not everything cleared (lkv resume --fleet %s does that): %w", c.String("fleet"), err)
+		return err
 	}
 	if given(c, "json") {
 		err = s.printJSON(doc)
@@ -86,6 +71,30 @@ func (s system) rollback(c *cli.Context) error {
 		return err
 	}
 	return resumedCode(doc.Fleets)
+}
+
+// clearBack lets the fleets go that follow the channel which was moved.
+func (s system) clearBack(c *cli.Context, back []specs.Fleet, doc *rolledBack) error {
+	if !given(c, "json") {
+		if _, err := fmt.Fprintf(s.Stdout, "channel %s of image %s went back from %s to %s on %s: lkv reconcile does the rest\n",
+			doc.Channel, doc.Image, ui.Short(doc.From), ui.Short(doc.To), strings.Join(doc.Stores, ", ")); err != nil {
+			return err
+		}
+	}
+	choose := func(*cli.Context, specs.Spec) ([]specs.Fleet, error) { return back, nil }
+	err := s.visitFleets(c, true, choose, func(x *sessions, f specs.Fleet) error {
+		t, err := x.members(c.Context, f)
+		if err != nil {
+			return err
+		}
+		res, err := s.act(c, visit{t, x, f}, s.journal, plan.Resume)
+		doc.Fleets = append(doc.Fleets, res)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the channel was moved, and not everything cleared (lkv resume --fleet %s does that): %w", c.String("fleet"), err)
+	}
+	return nil
 }
 
 // following returns the fleet that --fleet names and, with --all-fleets, every other one that follows its channel.

@@ -130,7 +130,7 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 	found := filesNamed(o, path)
 	if len(found) == 0 {
 		if trouble = Unseen(o.Hidden, w.Name, w.Place, d); trouble == nil && madeOnce(o, path) {
-			trouble = refuse("find the file and put it back where it was, in the vSphere client or from a backup, or: lkv disks attach; a second one is never made",
+			trouble = refuse("find the file and put it back where it was, in the vSphere client or from a backup, or: lkv disks attach; only when its data is given up for good, remove the folder "+strings.TrimSuffix(inDatastore(path), ".vmdk")+".made on every datastore that has it",
 				"disk %s was made once, and its file %s is not where it was", d.Name, inDatastore(path))
 		}
 		return path, nil, trouble

@@ -262,7 +262,7 @@ func (f *Fleet) neverExisted(ctx context.Context, s plan.CreateDisk, desired pla
 	_, rest, _ := strings.Cut(s.Path, "] ")
 	if slices.Contains(all.marked, rest) {
 		return plan.Blocked{VM: s.VM(), Code: plan.R06, Reason: fmt.Sprintf("disk %s was made once (%s is there), and its file %s is not", s.Disk.Name, marker(rest), rest),
-			Clear: "find the file in the vSphere client and put it back where it was; a second one is never made"}
+			Clear: "find the file in the vSphere client and put it back where it was; only when its data is given up for good, remove the folder " + marker(rest) + " there, on every datastore that has it"}
 	}
 	for _, file := range all.files {
 		if _, other, _ := strings.Cut(file.Path, "] "); other == rest {

@@ -79,7 +79,7 @@ func (d datastore) unused(ctx context.Context, disk, rest string) (bool, error) 
 	}
 	inside, err := d.search(ctx, marker(rest), "*")
 	if err == nil && len(inside) > 0 {
-		err = plan.Blocked{Code: plan.R19, Reason: fmt.Sprintf("in %s lies %s, which lkv did not put there", d.path(marker(rest)), inside[0].name), Clear: "move it elsewhere, and remove the folder, in the vSphere client"}
+		err = plan.Blocked{Code: plan.R19, Reason: fmt.Sprintf("in the marker %s lies %s, which is not of lkv", d.path(marker(rest)), inside[0].name), Clear: "move it elsewhere, and remove the folder, in the vSphere client"}
 	}
 	return err == nil, err
 }
