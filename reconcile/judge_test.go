@@ -78,7 +78,7 @@ func (w *world) judgeShutdown(r *run, s plan.Shutdown, v plan.VM) {
 	}
 	w.taken[v.Ordinal] = true
 	after := w.seen()
-	up, then := serving(after, w.want), serving(r.last, w.want)
+	up, then := serving(after, w.want), serving(r.known, w.want)
 	if !up[v.Ordinal] {
 		gone := 0
 		for _, x := range w.want.VMs {
@@ -91,7 +91,7 @@ func (w *world) judgeShutdown(r *run, s plan.Shutdown, v plan.VM) {
 		}
 	}
 	bad := 0
-	for _, x := range r.last.VMs {
+	for _, x := range r.known.VMs {
 		if x.Fleet == w.want.Fleet && x.Record.Retired.IsZero() {
 			if x.Record.Failed != "" {
 				bad++
@@ -104,7 +104,7 @@ func (w *world) judgeShutdown(r *run, s plan.Shutdown, v plan.VM) {
 	if bad >= max(1, w.want.Rollout.MaxFailed) {
 		w.note(s, "A7: %d rolls have failed", bad)
 	}
-	if w.want.Rollout.Drain && !w.drained[node(v)] {
+	if w.want.Rollout.Drain && !w.drained[node(v)] && !w.ledger.touched[v.ID] {
 		w.note(s, "A8: its work was not moved away")
 	}
 }

@@ -58,6 +58,8 @@ type engine struct {
 	began time.Time
 	begin bool // the saved plan was compared with the first look
 
+	looked time.Time // when the look was that the wave is planned from
+
 	// Planner and checker; tests break them on purpose.
 	compute func(plan.Desired, plan.Observed, time.Time) plan.Plan
 	check   func(plan.Plan, plan.Observed) error
@@ -117,6 +119,7 @@ func (e *engine) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		have := e.look(ctx)
+		e.looked = e.Clock.Now()
 		p := e.compute(e.Desired, have, e.Clock.Now())
 		if done, err := e.within(&p, have); done || err != nil {
 			return err

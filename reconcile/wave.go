@@ -52,7 +52,11 @@ func (e *engine) roll(ctx context.Context, r plan.Roll) {
 		if e.stop(ctx) {
 			return
 		}
-		if err := e.step(ctx, r, s); err != nil {
+		err := e.step(ctx, r, s)
+		if errors.Is(err, errStale) {
+			return
+		}
+		if err != nil {
 			e.giveUp(ctx, s, err)
 			return
 		}
@@ -61,6 +65,14 @@ func (e *engine) roll(ctx context.Context, r plan.Roll) {
 		}
 	}
 }
+
+// errStale ends a roll before its VM goes down: what the plan was made from is too old. Claims may have taken long to
+// renew, or another VM to get ready, and meanwhile the fleet may have lost others (A1, A7). The caller looks again, and
+// a shutdown that still has its place in the plan is then the first step of its roll.
+var errStale = errors.New("too much may have happened since the last look")
+
+// staleLooks is how many Polls old the look may be from which a VM is taken down.
+const staleLooks = 10
 
 // step carries out one step of a roll. A release is never the first thing this run does for a VM that was rolled:
 // what released it was a gate that another run saw, or saw for too short, so it is waited for again (A4).
@@ -80,6 +92,9 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 	if err := e.relieved(ctx, r, s); err != nil {
 		return err
 	}
+	if _, down := s.(plan.Shutdown); down && e.Clock.Now().Sub(e.looked) > staleLooks*e.Poll {
+		return errStale
+	}
 	leave, err := e.limits.enter(ctx, s, e.latest(s.VM()))
 	if err != nil {
 		return err
@@ -89,6 +104,8 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 		if err := e.timed(s.VM(), *again, func() error { return e.hooks(ctx, r, *again) }); err != nil {
 			return err
 		}
+		e.note(r, *again)
+		return errStale
 	}
 	err = e.timed(s.VM(), s, func() error {
 		s = e.stamp(s)

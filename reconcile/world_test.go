@@ -176,8 +176,10 @@ type run struct {
 	dead   bool
 	fault  func(n int, s plan.Step, do func() error) error // n counts the mutating calls of this run from 1
 	calls  int
-	last   plan.Observed // what this process saw last
-	blind  bool          // its last look failed
+	last   plan.Observed            // what this process saw last
+	known  plan.Observed            // what it had seen last when it began the call that is judged
+	tried  map[string]plan.Observed // the same for calls that have not got through yet
+	blind  bool                     // its last look failed
 	clock  func() time.Time
 	drains func(vm plan.VM) error // a drain that goes wrong
 	delay  func(what string)      // how long a call takes; nil: no time
@@ -224,6 +226,7 @@ func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 	if r.w.turn != nil {
 		r.w.turn()
 	}
+	known := r.began(s)
 	if r.delay != nil {
 		r.delay(s.VM() + s.String())
 	}
@@ -235,7 +238,11 @@ func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 	}
 	r.calls++
 	r.w.calls++
-	do := func() error { return r.do(s, d) }
+	r.known = known
+	do := func() error {
+		delete(r.tried, s.VM()+s.String())
+		return r.do(s, d)
+	}
 	if r.fault == nil {
 		return do()
 	}
@@ -245,6 +252,21 @@ func (r *run) Execute(ctx context.Context, s plan.Step, d plan.Desired) error {
 		r.w.broken = append(r.w.broken, "the call in flight was cut: "+s.String())
 	}
 	return err
+}
+
+// began returns what this process could know when it first tried a call: one that takes long, or fails and is tried
+// again, is not planned anew in between.
+func (r *run) began(s plan.Step) plan.Observed {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	key := s.VM() + s.String()
+	if r.tried == nil {
+		r.tried = map[string]plan.Observed{}
+	}
+	if _, again := r.tried[key]; !again {
+		r.tried[key] = r.last
+	}
+	return r.tried[key]
 }
 
 func (r *run) do(s plan.Step, d plan.Desired) error {
