@@ -22,6 +22,9 @@ func (f *Fleet) createVM(ctx context.Context, s plan.CreateVM, desired plan.Desi
 	if done, err := f.exists(ctx, s, desired); done || err != nil {
 		return err
 	}
+	if err := f.replaceable(ctx, s, desired); err != nil {
+		return err
+	}
 	uses := []string{s.ISO}
 	for _, d := range s.Record.Disks {
 		uses = append(uses, d.Path)
@@ -64,6 +67,26 @@ func (f *Fleet) createVM(ctx context.Context, s plan.CreateVM, desired plan.Desi
 		return fmt.Errorf("a VM of that name is out of sight, or being made by a call whose reply was lost: %w", err)
 	}
 	return err
+}
+
+// replaceable checks that the VM whose place a new one is to take has that place still, and that this run has claimed
+// it: a call that was held up past the claim would leave a VM that belongs to nobody's roll (A6).
+func (f *Fleet) replaceable(ctx context.Context, s plan.CreateVM, desired plan.Desired) error {
+	if s.Record.Replaces == "" {
+		return nil
+	}
+	i := slices.IndexFunc(desired.VMs, func(w plan.WantVM) bool { return w.Ordinal == s.Want.Ordinal })
+	if i < 0 {
+		return fmt.Errorf("%w: nobody wants a VM with ordinal %d", ErrChanged, s.Want.Ordinal)
+	}
+	blue, err := f.claimed(ctx, desired.VMs[i].Name, desired)
+	if err != nil {
+		return err
+	}
+	if blue.vm.ID != s.Record.Replaces || !blue.vm.Record.Retired.IsZero() {
+		return fmt.Errorf("%w: VM %s is not the one that was to be replaced", ErrChanged, blue.vm.Name)
+	}
+	return nil
 }
 
 // exists tells whether the VM was made already: by this claim, or by somebody else, which is a refusal.

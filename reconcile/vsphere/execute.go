@@ -7,8 +7,8 @@ import (
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
-// executeMore carries out the steps that are about more than one roll of one VM. The hooks of Drain and Restore were
-// run before: what is left is to write down that they were.
+// executeMore carries out the steps that are about more than one roll of one VM. Of Drain and
+// Restore it only writes the record; the engine runs the hooks.
 func (f *Fleet) executeMore(ctx context.Context, step plan.Step, desired plan.Desired) error {
 	switch s := step.(type) {
 	case plan.Drain:

@@ -185,3 +185,32 @@ func TestStepsOfPeople(t *testing.T) {
 		t.Errorf("it was touched: %+v", v)
 	}
 }
+
+// A VM that takes another one's place is only made while this run holds that one (A6).
+func TestOnlyAClaimedVMIsReplaced(t *testing.T) {
+	r := newRig(t, lab.Config{})
+	d := r.stand(1)
+	blue := r.vm(one, d)
+	made := handOver(d, blue)[1]
+	if err := r.fleet.Execute(t.Context(), made, d); err == nil {
+		t.Error("made although nobody has claimed the VM it replaces")
+	}
+	other := d
+	other.Claimer = "run-2"
+	r.execute(claim("run-2", blue.Record.Epoch+1), other)
+	r.refused(plan.R16, made, d)
+	stray, ok := made.(plan.CreateVM)
+	if !ok {
+		t.Fatalf("%T", made)
+	}
+	stray.Record.Replaces = "somebody else"
+	stray.Record.Owner = "run-2"
+	if err := r.fleet.Execute(t.Context(), stray, other); err == nil {
+		t.Error("made although the VM it replaces is not there")
+	}
+	for _, v := range r.observe(d).VMs {
+		if v.Name == green {
+			t.Error("a stray VM was made")
+		}
+	}
+}
