@@ -98,10 +98,11 @@ type Record struct {
 	Started  time.Time    `json:"started,omitzero"`
 	Failed   string       `json:"failed,omitempty"`
 	Paused   bool         `json:"paused,omitempty"`
+	Ill      time.Time    `json:"ill,omitzero"`
 	Replaces string       `json:"replaces,omitempty"` // instance UUID of the VM whose place this one takes
 	Retired  time.Time    `json:"retired,omitzero"`
 	Disks    []DiskRecord `json:"disks,omitempty"`
-	Whole    string       `json:"whole,omitempty"` // SHA-256 of all of it but Paused: two that differ in nothing else differ here
+	Whole    string       `json:"whole,omitempty"` // SHA-256 of all of it but Paused and Ill: two that differ in nothing else differ here
 	Error    string       `json:"error,omitempty"`
 }
 
@@ -115,12 +116,12 @@ type DiskRecord struct {
 // RecordOf takes from a record what a journal keeps of it.
 func RecordOf(r plan.Record) *Record {
 	out := &Record{Image: r.Image, ImageID: r.ImageID, Token: r.Token, Epoch: r.Epoch, Owner: r.Owner,
-		Expires: r.Expires, Started: r.Started, Failed: Redact(r.Failed), Paused: r.Paused,
+		Expires: r.Expires, Started: r.Started, Failed: Redact(r.Failed), Paused: r.Paused, Ill: r.Ill,
 		Replaces: r.Replaces, Retired: r.Retired}
 	for _, d := range r.Disks {
 		out.Disks = append(out.Disks, DiskRecord{Name: d.Name, UUID: d.UUID, Path: d.Path})
 	}
-	r.Paused = false                             // so that it shows when nothing else was changed
+	r.Paused, r.Ill = false, time.Time{}         // so that it shows when nothing else was changed
 	if raw, err := json.Marshal(r); err == nil { // it holds no value that could not be written
 		out.Whole = fmt.Sprintf("%x", sha256.Sum256(raw))
 	}

@@ -104,10 +104,7 @@ func same(a, b *Record) bool {
 
 // checkClaim is A6: the record that was read names this run, or the call is the claim of a VM that is free.
 func (v *verifier) checkClaim(l Line, c *call, m *vm, f Fleet) {
-	was := m.look.Record
-	if was == nil {
-		was = &Record{}
-	}
+	was := m.read()
 	if c.Method == "ReconfigVM_Task" {
 		v.check("A6", c.line, c.ChangeVersion != "", "%s is changed without changeVersion", c.on())
 	}
@@ -127,6 +124,8 @@ func (v *verifier) checkClaim(l Line, c *call, m *vm, f Fleet) {
 	}
 	free := was.Owner == "" || mine || !was.Expires.After(l.Time)
 	switch {
+	case c.marks(m):
+		v.check("A6", c.line, free, "%s is marked, and %s holds it until %s", c.on(), was.Owner, was.Expires)
 	case r.Owner == f.Claimer && mine:
 		v.check("A6", c.line, r.Epoch == was.Epoch || r.Epoch == was.Epoch+1, "the epoch of %s becomes %d, and was %d", c.on(), r.Epoch, was.Epoch)
 	case r.Owner == f.Claimer:

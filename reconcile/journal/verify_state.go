@@ -240,16 +240,27 @@ func (c *call) only(keys ...string) bool {
 
 // pauses tells whether a call writes a pause and nothing else.
 func (c *call) pauses(m *vm) bool {
-	if c.Record == nil || !c.Record.Paused || !c.only(recordKey) {
+	was := m.read()
+	was.Paused = true
+	return !m.read().Paused && c.only(recordKey) && c.Record != nil && same(c.Record, &was)
+}
+
+// marks tells whether a call writes since when a VM does not serve, or that it does, and nothing else.
+func (c *call) marks(m *vm) bool {
+	if c.Record == nil || !c.only(recordKey) {
 		return false
 	}
-	was := *RecordOf(plan.Record{})
-	if m.look.Record != nil {
-		was = *m.look.Record
+	was := m.read()
+	was.Ill = c.Record.Ill
+	return !was.Ill.Equal(m.read().Ill) && same(c.Record, &was)
+}
+
+// read returns the record that the last look showed; one that is not there says nothing.
+func (m *vm) read() Record {
+	if m.look == nil || m.look.Record == nil {
+		return *RecordOf(plan.Record{})
 	}
-	before := was.Paused
-	was.Paused = true
-	return !before && same(c.Record, &was)
+	return *m.look.Record
 }
 
 // uuidOf finds the disk that a device change is about among those that the VM had at the last look.
