@@ -97,7 +97,7 @@ func violated(rep Report) []string {
 }
 
 func TestRealRunsVerify(t *testing.T) {
-	for _, name := range []string{"create", "roll", "handover", "gc"} {
+	for _, name := range []string{"create", "roll", "handover", "gc", "pause", "forget", "adopt", "delete", "many"} {
 		raw, lines := real(t, name)
 		if rep := verified(t, raw); !rep.OK() || rep.Calls == 0 {
 			t.Errorf("%s: %+v", name, rep)
