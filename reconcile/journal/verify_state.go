@@ -242,7 +242,7 @@ func (c *call) only(keys ...string) bool {
 func (c *call) pauses(m *vm) bool {
 	was := m.read()
 	was.Paused = true
-	return !m.read().Paused && c.only(recordKey) && c.Record != nil && same(c.Record, &was)
+	return c.only(recordKey) && c.Record != nil && same(c.Record, &was)
 }
 
 // marks tells whether a call writes since when a VM does not serve, or that it does, and nothing else.
