@@ -109,7 +109,7 @@ func (c *chaos) once(ctx context.Context, who string, life int) {
 	d := c.d
 	d.Claimer = who
 	if c.dice(8, who, life, "person") == 0 {
-		_, _ = Resume(ctx, options(d, &run{w: c.w}))
+		_, _ = Act(ctx, options(d, &run{w: c.w}), plan.Resume)
 	}
 	r := &run{w: c.w}
 	skew := []time.Duration{0, 0, 0, time.Hour, -time.Hour}[c.dice(5, who, life, "clock")]
@@ -221,7 +221,7 @@ func (c *chaos) settle() {
 	var res Result
 	for range 30 {
 		time.Sleep(time.Hour + 10*time.Minute)
-		if _, err := Resume(context.Background(), options(d, &run{w: w})); err != nil {
+		if _, err := Act(context.Background(), options(d, &run{w: w}), plan.Resume); err != nil {
 			c.t.Fatal(err)
 		}
 		var err error

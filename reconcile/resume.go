@@ -23,11 +23,7 @@ type Cleared struct {
 }
 
 // Decision plans what a person asked for, on a look that was just made. It is pure.
-type Decision func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption
-
-// Resume lets a fleet go again that stands still: it claims every VM whose record tells of a failed roll or a pause,
-// clears that, and frees the VM again. It touches no power, ISO, size or disk, and no VM that another run holds.
-func Resume(ctx context.Context, o Options) (Resumed, error) { return Act(ctx, o, plan.Resume) }
+type Decision func(want plan.Desired, have plan.Observed, now time.Time) plan.Request
 
 // Act looks once and does what a person decided: the rolls one after the other, each up to its first step that fails.
 // Of o it needs Desired, Observer, Executor and Clock; Prober, Drainer and the bounds are not used. The error is not

@@ -31,7 +31,7 @@ func standstill(t *testing.T) (plan.Desired, *world) {
 
 func resume(t *testing.T, w *world, d plan.Desired) Resumed {
 	t.Helper()
-	res, err := Resume(t.Context(), options(d, &run{w: w}))
+	res, err := Act(t.Context(), options(d, &run{w: w}), plan.Resume)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestResumeInterrupted(t *testing.T) {
 		r := &run{w: w}
 		r.fault = func(_ int, _ plan.Step, do func() error) error { defer cancel(why); return do() }
 		calls := w.calls
-		if _, err := Resume(ctx, options(d, r)); !errors.Is(err, why) || w.calls != calls+1 {
+		if _, err := Act(ctx, options(d, r), plan.Resume); !errors.Is(err, why) || w.calls != calls+1 {
 			t.Errorf("%v after %d calls", err, w.calls-calls)
 		}
 		resume(t, w, d)
@@ -145,7 +145,7 @@ func TestResumeInterrupted(t *testing.T) {
 			t.Error("the next resume did not finish it")
 		}
 	})
-	if _, err := Resume(t.Context(), Options{}); err == nil {
+	if _, err := Act(t.Context(), Options{}, plan.Resume); err == nil {
 		t.Error("it runs without an observer")
 	}
 }

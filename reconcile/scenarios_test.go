@@ -74,13 +74,13 @@ var scenarios = []scenario{
 		d.Rollout.MaxUnavailable, d.Rollout.Drain, w.floor = 2, true, 2
 	})},
 	{name: "gc", make: retiredFleet, person: func(plan.Desired) Decision {
-		return func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption {
-			return resumption(plan.Collect(want, have, now, time.Hour))
+		return func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
+			return plan.Collect(want, have, now, time.Hour)
 		}
 	}},
 	{name: "forget", make: policy(2, func(*plan.Desired, *world) {}), person: func(plan.Desired) Decision {
-		return func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption {
-			return resumption(plan.ForgetVM(want, have, "wrk-02", now))
+		return func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
+			return plan.ForgetVM(want, have, "wrk-02", now)
 		}
 	}},
 	{name: "adopt", make: func() (plan.Desired, *world) {
@@ -89,22 +89,18 @@ var scenarios = []scenario{
 		v.Fleet, v.Ordinal, v.Record = "", 0, plan.Record{Disks: v.Record.Disks}
 		return d, w
 	}, person: func(plan.Desired) Decision {
-		return func(want plan.Desired, have plan.Observed, _ time.Time) plan.Resumption {
-			return resumption(plan.AdoptVM(want, have, plan.Adoption{VM: "wrk-02", Ordinal: 2, Disks: map[string]string{"docker": "6000C290-0002-AAAA"}}))
+		return func(want plan.Desired, have plan.Observed, _ time.Time) plan.Request {
+			return plan.AdoptVM(want, have, plan.Adoption{VM: "wrk-02", Ordinal: 2, Disks: map[string]string{"docker": "6000C290-0002-AAAA"}})
 		}
 	}},
 	{name: "pause by hand", make: policy(2, func(*plan.Desired, *world) {}), person: func(plan.Desired) Decision {
-		return func(want plan.Desired, have plan.Observed, _ time.Time) plan.Resumption {
-			return resumption(plan.Halt(want, have))
+		return func(want plan.Desired, have plan.Observed, _ time.Time) plan.Request {
+			return plan.Halt(want, have)
 		}
 	}},
 	{name: "resume", make: policy(2, func(_ *plan.Desired, w *world) {
 		w.vm("wrk-01").Record.Failed, w.vm("wrk-02").Record.Paused = "not ready", true
 	}), person: func(plan.Desired) Decision { return plan.Resume }},
-}
-
-func resumption(r plan.Request) plan.Resumption {
-	return plan.Resumption{Rolls: r.Rolls, Blocked: r.Blocked}
 }
 
 // policy is a fleet of n VMs on the old image.

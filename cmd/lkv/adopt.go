@@ -48,12 +48,12 @@ func (s system) adopt(c *cli.Context) error {
 			stranger.Name, stranger.Ordinal = a.VM, 0
 			v.desired.VMs = append(slices.Clone(want.VMs), stranger)
 		}
-		return asked(func(_ plan.Desired, have plan.Observed, _ time.Time) plan.Request {
+		return func(_ plan.Desired, have plan.Observed, _ time.Time) plan.Request {
 			if i >= 0 && len(a.Disks) == 0 {
 				a.Disks = single(want.VMs[i], have, a.VM)
 			}
 			return plan.AdoptVM(want, have, a)
-		})
+		}
 	})
 }
 
@@ -82,9 +82,9 @@ func (s system) forgetCommand() *cli.Command {
 				return usagef("say which VM of which fleet: lkv forget --vm NAME --fleet NAME")
 			}
 			return s.one(c, wording{done: "has one VM less", nothing: "nothing to do", not: "forgot nothing", each: "forgotten"}, func(*visit) reconcile.Decision {
-				return asked(func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
+				return func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
 					return plan.ForgetVM(want, have, vm, now)
-				})
+				}
 			})
 		},
 	}

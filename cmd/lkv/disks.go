@@ -243,9 +243,9 @@ func (s system) disksAttach(c *cli.Context) error {
 
 // reattach plans to put a disk back that stands in the record of a VM which is off and not attached.
 func reattach(vm, disk string) reconcile.Decision {
-	return func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption {
-		refuse := func(code plan.Code, clear, format string, args ...any) plan.Resumption {
-			return plan.Resumption{Blocked: []plan.Blocked{{VM: vm, Code: code, Reason: fmt.Sprintf(format, args...), Clear: clear}}}
+	return func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
+		refuse := func(code plan.Code, clear, format string, args ...any) plan.Request {
+			return plan.Request{Blocked: []plan.Blocked{{VM: vm, Code: code, Reason: fmt.Sprintf(format, args...), Clear: clear}}}
 		}
 		mine := slices.DeleteFunc(slices.Clone(have.VMs), func(v plan.VM) bool { return v.Name != vm || v.Fleet != want.Fleet })
 		switch {
@@ -263,7 +263,7 @@ func reattach(vm, disk string) reconcile.Decision {
 		case slices.ContainsFunc(v.Disks, func(d plan.Disk) bool {
 			return d.UUID != "" && plan.SerialOf(d.UUID) == plan.SerialOf(r.Disks[i].UUID)
 		}):
-			return plan.Resumption{}
+			return plan.Request{}
 		case live && r.Owner != want.Claimer:
 			return refuse(plan.R16, "wait until that run ends or its claim expires", "%s has claimed it until %s", r.Owner, r.Expires.UTC().Format(time.RFC3339))
 		case len(v.Busy) > 0:
@@ -273,7 +273,7 @@ func reattach(vm, disk string) reconcile.Decision {
 		case !r.Started.IsZero() && r.Rolled.IsZero() && r.Previous == "":
 			return refuse(plan.R06, "lkv reconcile attaches its disks", "it is being made")
 		}
-		return plan.Resumption{Rolls: []plan.Roll{{VM: vm, Action: plan.GoOn, Reason: r.Disks[i].Path, Steps: attaching(want, v, r.Disks[i], now)}}}
+		return plan.Request{Rolls: []plan.Roll{{VM: vm, Action: plan.GoOn, Reason: r.Disks[i].Path, Steps: attaching(want, v, r.Disks[i], now)}}}
 	}
 }
 

@@ -34,10 +34,10 @@ func (s system) cleanVMs(c *cli.Context, dry bool) (list []retiredVM, err error)
 			ttl = c.Duration("older-than")
 		}
 		var asks plan.Request
-		decide := asked(func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
+		decide := func(want plan.Desired, have plan.Observed, now time.Time) plan.Request {
 			asks = plan.Collect(want, have, now, ttl)
 			return asks
-		})
+		}
 		var res reconcile.Resumed
 		if dry {
 			have, err := v.target.fleet.Observe(c.Context, v.desired)

@@ -21,9 +21,9 @@ func (s system) pauseCommand() *cli.Command {
 				return err
 			}
 			// Not alone: a pause is for the run that is at work here just now, too. It takes no claim.
-			return s.decided(c, false, stops, asked(func(want plan.Desired, have plan.Observed, _ time.Time) plan.Request {
+			return s.decided(c, false, stops, func(want plan.Desired, have plan.Observed, _ time.Time) plan.Request {
 				return plan.Halt(want, have)
-			}))
+			})
 		},
 	}
 }

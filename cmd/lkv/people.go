@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/lkv-io/lkv/reconcile"
-	"github.com/lkv-io/lkv/reconcile/plan"
 	"github.com/lkv-io/lkv/reconcile/vsphere"
 	"github.com/lkv-io/lkv/specs"
 )
@@ -29,14 +27,6 @@ func (x *sessions) members(ctx context.Context, f specs.Fleet) (target, error) {
 		return target{}, err
 	}
 	return target{desired: want, fleet: fleet}, nil
-}
-
-// asked turns what people ask for into what reconcile.Act carries out.
-func asked(of func(want plan.Desired, have plan.Observed, now time.Time) plan.Request) reconcile.Decision {
-	return func(want plan.Desired, have plan.Observed, now time.Time) plan.Resumption {
-		r := of(want, have, now)
-		return plan.Resumption{Rolls: r.Rolls, Blocked: r.Blocked}
-	}
 }
 
 // act carries out a decision about one fleet, under a journal.

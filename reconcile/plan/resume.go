@@ -7,20 +7,15 @@ import (
 	"time"
 )
 
-// Resumption is how a fleet that stands still is let go again.
-type Resumption struct {
-	Rolls   []Roll    // one per VM that holds the fleet up: claim, resume. By name; Reason is what is cleared
-	Blocked []Blocked // VMs that must be left alone, or R15: the look failed
-}
-
 // Resume plans to clear what makes Compute stand still: failures, rolls that take too long, images that were rolled back
-// and pauses in the records of the fleet's VMs, wanted or not. It never fails, and nothing of it touches power, ISO, size or disks. That a person has looked at the VM is
-// for the caller to know.
-func Resume(want Desired, have Observed, now time.Time) Resumption {
+// and pauses in the records of the fleet's VMs, wanted or not: per VM a claim, then the clearing, with what is cleared
+// as the reason. It never fails, and nothing of it touches power, ISO, size or disks. That a person has looked at the VM
+// is for the caller to know.
+func Resume(want Desired, have Observed, now time.Time) Request {
 	if have.Problem != "" {
-		return Resumption{Blocked: []Blocked{lookFailed(have)}}
+		return Request{Blocked: []Blocked{lookFailed(have)}}
 	}
-	var out Resumption
+	var out Request
 	for _, v := range have.VMs {
 		why := holdsUp(want, v, now)
 		if !inUse(want, v) || why == "" {

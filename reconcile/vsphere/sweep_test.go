@@ -139,9 +139,9 @@ func strategies() []strategy {
 			return roll(func(*plan.Rollout) {})(s, d)
 		}},
 		{name: "scale-in", size: 2, want: scaledIn},
-		{name: "gc", size: 2, want: scaledIn, act: func(w plan.Desired, o plan.Observed, now time.Time) plan.Resumption {
+		{name: "gc", size: 2, want: scaledIn, act: func(w plan.Desired, o plan.Observed, now time.Time) plan.Request {
 			req := plan.Collect(w, o, now, 0)
-			return plan.Resumption{Rolls: req.Rolls, Blocked: req.Blocked}
+			return plan.Request{Rolls: req.Rolls, Blocked: req.Blocked}
 		}, begin: func(s *stage, d plan.Desired) { s.settle(strategy{}, scaledIn(s, d), nil) }, check: collected},
 		{name: "hand-over", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.HandOver, 1 })},
 		{name: "fresh", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.Fresh, 1 })},
