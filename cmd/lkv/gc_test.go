@@ -63,6 +63,7 @@ func TestGC(t *testing.T) {
 			t.Errorf("%s: left %v %v", dc, rest, err)
 		}
 	}
+	m.journals(5) // of three pushes, a run and a gc
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
 	}

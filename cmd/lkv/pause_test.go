@@ -106,6 +106,7 @@ func TestRollback(t *testing.T) {
 			t.Errorf("%s had data disk %s, now %s", vm, disks[vm], disk)
 		}
 	}
+	m.journals(9) // of three pushes, three runs, a pause and two that went back
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
 	}
