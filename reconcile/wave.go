@@ -71,8 +71,12 @@ func (e *engine) roll(ctx context.Context, r plan.Roll) {
 // a shutdown that still has its place in the plan is then the first step of its roll.
 var errStale = errors.New("too much may have happened since the last look")
 
-// staleLooks is how many Polls old the look may be from which a VM is taken down.
-const staleLooks = 10
+// A VM is taken down from a look that is at most so many Polls old. Where Poll is very short, so is no vCenter's answer:
+// then it may be as old as staleLeast.
+const (
+	staleLooks = 10
+	staleLeast = 2 * time.Second
+)
 
 // step carries out one step of a roll. A release is never the first thing this run does for a VM that was rolled:
 // what released it was a gate that another run saw, or saw for too short, so it is waited for again (A4).
@@ -92,7 +96,7 @@ func (e *engine) step(ctx context.Context, r plan.Roll, s plan.Step) error {
 	if err := e.relieved(ctx, r, s); err != nil {
 		return err
 	}
-	if _, down := s.(plan.Shutdown); down && e.Clock.Now().Sub(e.looked) > staleLooks*e.Poll {
+	if _, down := s.(plan.Shutdown); down && e.Clock.Now().Sub(e.looked) > max(staleLooks*e.Poll, staleLeast) {
 		return errStale
 	}
 	leave, err := e.limits.enter(ctx, s, e.latest(s.VM()))

@@ -209,10 +209,11 @@ func room(want Desired, o Observed, now time.Time) int {
 }
 
 // surging leaves out of a wave the replacements for which there is no room. What of them was claimed already is given
-// back: other runs have claimed too many at the same moment, or one that died left too many claims behind.
+// back: other runs have claimed too many at the same moment, or one that died left too many claims behind. That comes
+// first and alone: when a replacement under way is done there is room again, and what is given back would not be.
 func surging(want Desired, o Observed, wave Wave, now time.Time) Wave {
 	free := room(want, o, now)
-	var out Wave
+	var out, back Wave
 	for _, r := range wave.Rolls {
 		if slices.ContainsFunc(r.Steps, isGreen) {
 			if free--; free < 0 && r.Action == Replace {
@@ -220,10 +221,14 @@ func surging(want Desired, o Observed, wave Wave, now time.Time) Wave {
 			}
 			if v := o.find(r.VM); free < 0 && v != nil {
 				m := member{want: WantVM{Name: r.VM}, vm: v, mine: live(v.Record, now) && v.Record.Owner == want.Claimer}
-				r = givenBack(want, m, now, "as many others are being replaced as surge allows")
+				back.Rolls = append(back.Rolls, givenBack(want, m, now, "as many others are being replaced as surge allows"))
+				continue
 			}
 		}
 		out.Rolls = append(out.Rolls, r)
+	}
+	if len(back.Rolls) > 0 {
+		return back
 	}
 	return out
 }

@@ -95,8 +95,8 @@ func diskKnown(want Desired, o Observed, w WantVM) bool {
 // brake would let pass if this run died with their disks made.
 func (f *fleet) created(again bool) []Roll {
 	most := parallel
-	if lost, vanished := f.lost(); !again && !f.want.Rollout.NoBrake {
-		most = min(most, f.bearable()-len(lost)+vanished+1)
+	if lost, _ := f.lost(); !again && !f.want.Rollout.NoBrake {
+		most = min(most, f.bearable()-len(lost)+1)
 	}
 	return f.take(missing, most, func(m member) bool { return m.existed(f.last) == again })
 }
