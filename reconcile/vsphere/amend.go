@@ -13,23 +13,15 @@ import (
 
 // amend writes a changed record of a VM that this run has claimed. A record that is as it should be is not written.
 func (f *Fleet) amend(ctx context.Context, name string, desired plan.Desired, change func(*plan.Record)) error {
-	v, err := f.fresh(ctx, name, desired)
-	if err != nil {
-		return err
-	}
-	next := v.vm.Record
-	change(&next)
-	if reflect.DeepEqual(v.vm.Record, next) {
-		return nil
-	}
-	if err := f.allowed(v, desired); err != nil {
-		return err
-	}
-	return f.write(ctx, v, next)
+	return f.rewrite(ctx, name, desired, change, f.allowed)
 }
 
 // unclaimed writes one field of the record whoever holds the claim: changeVersion keeps everything else as it was.
 func (f *Fleet) unclaimed(ctx context.Context, name string, desired plan.Desired, change func(*plan.Record)) error {
+	return f.rewrite(ctx, name, desired, change, func(sighted, plan.Desired) error { return nil })
+}
+
+func (f *Fleet) rewrite(ctx context.Context, name string, desired plan.Desired, change func(*plan.Record), may func(sighted, plan.Desired) error) error {
 	v, err := f.fresh(ctx, name, desired)
 	if err != nil {
 		return err
@@ -38,6 +30,9 @@ func (f *Fleet) unclaimed(ctx context.Context, name string, desired plan.Desired
 	change(&next)
 	if reflect.DeepEqual(v.vm.Record, next) {
 		return nil
+	}
+	if err := may(v, desired); err != nil {
+		return err
 	}
 	return f.write(ctx, v, next)
 }

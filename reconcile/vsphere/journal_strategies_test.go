@@ -80,10 +80,7 @@ func (s *stage) noted(e errand, d plan.Desired) int {
 // decided is an errand that a person asked for.
 func (s *stage) decided(command string, d plan.Desired, decide func(plan.Desired, plan.Observed, time.Time) plan.Request) errand {
 	return errand{command, 2 * time.Hour, func(_ *vsphere.Client, f *vsphere.Fleet, clock late) error {
-		res, err := reconcile.Act(s.Context(), reconcile.Options{Desired: d, Observer: f, Executor: f, Clock: clock}, func(w plan.Desired, o plan.Observed, now time.Time) plan.Request {
-			req := decide(w, o, now)
-			return plan.Request{Rolls: req.Rolls, Blocked: req.Blocked}
-		})
+		res, err := reconcile.Act(s.Context(), reconcile.Options{Desired: d, Observer: f, Executor: f, Clock: clock}, decide)
 		if err == nil && len(res.Failures)+len(res.Blocked) > 0 {
 			err = fmt.Errorf("%+v", res)
 		}

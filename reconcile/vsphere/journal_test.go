@@ -98,8 +98,7 @@ func TestJournalOfAReplacement(t *testing.T) {
 	r.doctorable("handover", raw)
 	done = r.journaledBy("gc", d)
 	res, err := reconcile.Act(t.Context(), reconcile.Options{Desired: d, Observer: r.fleet, Executor: r.fleet, Clock: wall{}}, func(w plan.Desired, o plan.Observed, now time.Time) plan.Request {
-		req := plan.Collect(w, o, now, 0)
-		return plan.Request{Rolls: req.Rolls, Blocked: req.Blocked}
+		return plan.Collect(w, o, now, 0)
 	})
 	if err != nil || len(res.Cleared) != 2 {
 		t.Fatalf("gc: %v, %+v", err, res)

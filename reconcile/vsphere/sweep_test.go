@@ -140,8 +140,7 @@ func strategies() []strategy {
 		}},
 		{name: "scale-in", size: 2, want: scaledIn},
 		{name: "gc", size: 2, want: scaledIn, act: func(w plan.Desired, o plan.Observed, now time.Time) plan.Request {
-			req := plan.Collect(w, o, now, 0)
-			return plan.Request{Rolls: req.Rolls, Blocked: req.Blocked}
+			return plan.Collect(w, o, now, 0)
 		}, begin: func(s *stage, d plan.Desired) { s.settle(strategy{}, scaledIn(s, d), nil) }, check: collected},
 		{name: "hand-over", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.HandOver, 1 })},
 		{name: "fresh", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.Fresh, 1 })},
