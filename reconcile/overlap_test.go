@@ -60,7 +60,7 @@ func TestDaemonsAndCronTogether(t *testing.T) {
 				random := rand.New(rand.NewSource(rng.Int63()))
 				all.Go(func() {
 					time.Sleep(offset)
-					err := daemon.Run(ctx, daemon.Options{Once: once(who), Interval: 3 * time.Minute, Rand: random.Float64, Clock: wall{},
+					err := daemon.Run(ctx, daemon.Options{Once: once(who), Interval: func() time.Duration { return 3 * time.Minute }, Rand: random.Float64, Clock: wall{},
 						Monitor: daemon.NewMonitor("test", wall{}, nil), Log: slog.New(slog.DiscardHandler)})
 					if !errors.Is(err, errEnd) {
 						t.Errorf("daemon %s ended with %v", who, err)

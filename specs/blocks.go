@@ -195,4 +195,5 @@ func (l *loader) reconcile(b *hcl.Block, r *Reconcile) {
 	if r.ClaimTTL < 30*time.Second {
 		s.bad("claim_ttl", "A claim shorter than 30s would expire between two calls: write claim_ttl = \"2m\"")
 	}
+	s.daemon(*r)
 }

@@ -14,7 +14,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/lkv-io/lkv/reconcile/daemon"
 	"github.com/lkv-io/lkv/reconcile/hook"
 	"github.com/lkv-io/lkv/specs"
 )
@@ -118,7 +117,7 @@ func TestDaemonPageSpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := spec.Reconcile
-	if address, err := daemon.Address(r.Listen); err != nil || address != "127.0.0.1:9180" || r.Interval != 5*time.Minute || r.ClaimTTL != 2*time.Minute || r.Suspend || !r.Webhook.IsSet() {
+	if address, err := specs.ListenAddress(r.Listen); err != nil || address != "127.0.0.1:9180" || r.Interval != 5*time.Minute || r.ClaimTTL != 2*time.Minute || r.Suspend || !r.Webhook.IsSet() {
 		t.Errorf("%+v, %s, %v", r, address, err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -40,8 +39,8 @@ func refuseWatchFlags(c *cli.Context) error {
 	return nil
 }
 
-// watch is the daemon. The spec must be right when it starts; later ones may be wrong for a while. What the daemon
-// itself is made of, interval, listen and webhook, is read once.
+// watch is the daemon. The spec must be right when it starts; later ones may be wrong for a while. It follows interval
+// and webhook; where it listens is read once.
 func (s system) watch(c *cli.Context) error {
 	s.ErrTerminal = false // bars and a log do not go together
 	spec, err := s.spec(c)
@@ -55,27 +54,21 @@ func (s system) watch(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var hook *daemon.Webhook
-	s.monitor = daemon.NewMonitor(s.Version, opt.Clock, func(e daemon.Event) {
-		if hook != nil {
-			hook.Send(e)
-		}
-	})
+	var now *followed
+	s.monitor = daemon.NewMonitor(s.Version, opt.Clock, func(e daemon.Event) { now.tell(e) })
 	hints := s.listener(c, opt.Log)
 	opt.Wake = hints.wake
-	opt.Monitor, opt.Once = s.monitor, func(ctx context.Context) ([]reconcile.Result, error) {
-		defer hints.start(ctx)
-		return s.again(c)
-	}
-	if hook, err = s.webhook(spec.Reconcile, opt.Log); err != nil {
+	after, ended := context.WithCancel(context.WithoutCancel(c.Context)) // what the last call comes to is told, too
+	if now, err = s.following(c, spec.Reconcile, opt.Log, after); err != nil {
+		ended()
 		return err
 	}
-	var posted sync.WaitGroup
-	after, ended := context.WithCancel(context.WithoutCancel(c.Context)) // what the last call comes to is told, too
-	defer posted.Wait()
+	defer now.all.Wait()
 	defer ended()
-	if hook != nil {
-		posted.Go(func() { hook.Run(after) })
+	opt.Interval = now.every
+	opt.Monitor, opt.Once = s.monitor, func(ctx context.Context) ([]reconcile.Result, error) {
+		defer hints.start(ctx)
+		return s.again(c, now)
 	}
 	defer hints.all.Wait()
 	hangups, stop := onHangup(after)
@@ -84,21 +77,15 @@ func (s system) watch(c *cli.Context) error {
 	return daemon.Run(c.Context, opt)
 }
 
-// daemonOptions are those that flags and the spec say.
+// daemonOptions are those that flags and the spec say once and for all.
 func (s system) daemonOptions(c *cli.Context, r specs.Reconcile) (opt daemon.Options, err error) {
-	opt = daemon.Options{Interval: r.Interval, Listen: r.Listen, Clock: clock{s.Now}, Log: s.logger(c)}
-	if c.IsSet("interval") {
-		opt.Interval = c.Duration("interval")
-	}
+	opt = daemon.Options{Listen: r.Listen, Clock: clock{s.Now}, Log: s.logger(c)}
 	if c.IsSet("listen") {
 		opt.Listen = c.String("listen")
 	}
-	if opt.Interval <= 0 {
-		return opt, usagef("--interval must be greater than zero, for example 5m")
-	}
 	if opt.Listen != "" {
-		if opt.Listen, err = daemon.Address(opt.Listen); err != nil {
-			return opt, usagef("%w", err)
+		if opt.Listen, err = specs.ListenAddress(opt.Listen); err != nil {
+			return opt, usagef("--listen: %w", err)
 		}
 	}
 	opt.Notify = func(state string) error { _, err := sd.SdNotify(false, state); return err }
@@ -109,15 +96,8 @@ func (s system) daemonOptions(c *cli.Context, r specs.Reconcile) (opt daemon.Opt
 	return opt, err
 }
 
-// webhook returns the spec's webhook, nil when it has none.
-func (s system) webhook(r specs.Reconcile, log *slog.Logger) (*daemon.Webhook, error) {
-	if !r.Webhook.IsSet() {
-		return nil, nil
-	}
-	url, err := r.Webhook.Reveal()
-	if err != nil {
-		return nil, err
-	}
+// webhook returns one that posts to that address.
+func (s system) webhook(url string, log *slog.Logger) (*daemon.Webhook, error) {
 	rnd, err := s.floats()
 	if err != nil {
 		return nil, err
@@ -128,8 +108,8 @@ func (s system) webhook(r specs.Reconcile, log *slog.Logger) (*daemon.Webhook, e
 }
 
 // again is one look of the daemon. One that could not be made has a closing line in JSON, too; people find it in the log.
-func (s system) again(c *cli.Context) ([]reconcile.Result, error) {
-	results, err := s.lookAgain(c)
+func (s system) again(c *cli.Context, now *followed) ([]reconcile.Result, error) {
+	results, err := s.lookAgain(c, now)
 	if err == nil || c.Err() != nil || !given(c, "json") {
 		return results, err
 	}
@@ -142,9 +122,12 @@ func (s system) again(c *cli.Context) ([]reconcile.Result, error) {
 }
 
 // lookAgain reconciles every fleet once more, or only looks at them while the spec says suspend.
-func (s system) lookAgain(c *cli.Context) ([]reconcile.Result, error) {
+func (s system) lookAgain(c *cli.Context, now *followed) ([]reconcile.Result, error) {
 	spec, err := s.spec(c)
 	if err != nil {
+		return nil, err
+	}
+	if err := now.take(spec.Reconcile); err != nil {
 		return nil, err
 	}
 	s.monitor.Suspended(spec.Reconcile.Suspend)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,7 @@ import (
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/daemon"
 	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/specs"
 )
 
 // watched is lkv reconcile --watch --json at work in this process.
@@ -234,6 +236,69 @@ func TestWatch(t *testing.T) {
 	slices.Sort(want[:6])
 	if diff := cmp.Diff(want, story); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Interval and webhook follow the file while the daemon runs, an address to listen on does not, and the log says so. What
+// a flag says stays.
+func TestWatchFollowsTheSpec(t *testing.T) {
+	var mu sync.Mutex
+	var told []string
+	web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var e daemon.Event
+		if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, r.URL.Path+" "+e.Kind)
+	}))
+	defer web.Close()
+	m := newMission(t, lab.Paper{}) // nothing was ever pushed: every look is refused, with R01
+	spec := func(interval, listen, hook string) string {
+		return missionSpec + "reconcile {\n  interval = \"" + interval + "\"\n  listen = \"" + listen + "\"\n  webhook = \"" + web.URL + hook + "\"\n}\n"
+	}
+	m.write("lkv.hcl", spec("1h", "127.0.0.1:0", "/first"))
+	w := m.watch()
+	w.next(reconcile.Refused)
+	m.write("lkv.hcl", spec("1h", ":0", "/second"))
+	w.hangup()
+	w.next(reconcile.Refused)
+	m.write("lkv.hcl", spec("1h", "9180", "/third"))
+	w.hangup()
+	if r := w.next(reconcile.Broken); !strings.Contains(r.Why, "no address to listen on") {
+		t.Errorf("a spec that is wrong: %+v", r)
+	}
+	m.write("lkv.hcl", spec("20ms", ":0", "/second"))
+	w.hangup()
+	for range 4 { // by itself
+		w.next(reconcile.Refused)
+	}
+	w.end(interrupted{syscall.SIGTERM})
+	if code := <-w.code; code != 143 {
+		t.Errorf("exit code %d", code)
+	}
+	if log := w.log.String(); strings.Count(log, "takes a restart") != 1 || strings.Contains(log, web.URL) {
+		t.Errorf("the log:\n%s", log)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(told)
+	if diff := cmp.Diff([]string{"/first refused", "/second look_failed"}, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The flags win over a spec that changes.
+func TestWatchFlagsWin(t *testing.T) {
+	f := &followed{fixed: time.Minute, flag: true, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, r := range []specs.Reconcile{{Interval: time.Hour, Listen: ":1"}, {Interval: time.Second, Listen: ":2"}} {
+		if err := f.take(r); err != nil || f.every() != time.Minute {
+			t.Errorf("%v, %s", err, f.every())
+		}
+	}
+	if err := f.take(specs.Reconcile{Webhook: specs.SecretFile("not-there")}); err == nil || f.every() != time.Minute {
+		t.Errorf("a webhook that cannot be read: %v", err)
 	}
 }
 

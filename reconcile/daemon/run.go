@@ -30,12 +30,14 @@ const (
 type Options struct {
 	// Once reads the spec and the channels and reconciles every fleet once, as the one-shot does. It finishes the call
 	// in flight when its context ends. Its error is logged and never ends the daemon.
-	Once     func(context.Context) ([]reconcile.Result, error)
-	Interval time.Duration      // from the end of one look to the next; about a tenth is added or taken at random
+	Once func(context.Context) ([]reconcile.Result, error)
+	// Interval is from the end of one look to the next; about a tenth is added or taken at random. It is asked anew for
+	// every wait, because a spec may change it, and from several goroutines.
+	Interval func() time.Duration
 	Rand     func() float64     // from 0 to below 1
 	Wake     <-chan struct{}    // look soon, something may have changed: a hint, heeded at most every ten seconds and not after errors
 	Now      <-chan struct{}    // look at once, a person says so
-	Listen   string             // address of the HTTP server as Address returns it; empty: none
+	Listen   string             // address of the HTTP server as specs.ListenAddress returns it; empty: none
 	Clock    reconcile.Clock    // tells the time and waits
 	Monitor  *Monitor           // sees everything; Once hands its options to Monitor.Watch
 	Log      *slog.Logger       // errors of looks, and what came of each
@@ -45,10 +47,10 @@ type Options struct {
 
 func (o Options) check() error {
 	switch {
-	case o.Once == nil || o.Rand == nil || o.Clock == nil || o.Monitor == nil || o.Log == nil:
+	case o.Once == nil || o.Interval == nil || o.Rand == nil || o.Clock == nil || o.Monitor == nil || o.Log == nil:
 		return errors.New("run daemon: it needs something to repeat, randomness, a clock, a monitor and a log")
-	case o.Interval <= 0:
-		return fmt.Errorf("run daemon: the interval is %s: write how long to wait between two looks, for example 5m", o.Interval)
+	case o.Interval() <= 0:
+		return fmt.Errorf("run daemon: the interval is %s: write how long to wait between two looks, for example 5m", o.Interval())
 	}
 	return nil
 }
@@ -125,7 +127,7 @@ func (o Options) delay(failed int) time.Duration {
 	for range failed - 1 {
 		times = min(2*times, longest)
 	}
-	d := o.Interval * time.Duration(times)
+	d := o.Interval() * time.Duration(times)
 	return d + time.Duration(spread*(2*o.Rand()-1)*float64(d))
 }
 

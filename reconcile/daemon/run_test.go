@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,12 +51,15 @@ type rig struct {
 
 var errSpec = errors.New("lkv.hcl:3: nonsense")
 
+// every is an interval that stays the same.
+func every(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
+
 // start runs the daemon with an interval of five minutes.
 func start(t *testing.T, change func(*rig)) *rig {
 	t.Helper()
 	r := &rig{ended: make(chan error, 1)}
 	r.Options = Options{
-		Interval: 5 * time.Minute, Rand: func() float64 { return 0.5 }, Clock: wall{}, Monitor: NewMonitor("1.2.3", wall{}, nil),
+		Interval: every(5 * time.Minute), Rand: func() float64 { return 0.5 }, Clock: wall{}, Monitor: NewMonitor("1.2.3", wall{}, nil),
 		Log: slog.New(slog.NewTextHandler(&r.log, nil)), Once: r.once(time.Now()),
 		Notify: func(s string) error { r.mu.Lock(); defer r.mu.Unlock(); r.said = append(r.said, s); return nil },
 	}
@@ -132,7 +136,7 @@ func TestIntervalAndJitter(t *testing.T) {
 	}
 	for _, random := range []float64{0, 0.25, 0.5, 0.999} {
 		for failed := range 10 {
-			o := Options{Interval: time.Hour, Rand: func() float64 { return random }}
+			o := Options{Interval: every(time.Hour), Rand: func() float64 { return random }}
 			times := min(max(1, 1<<max(0, failed-1)), 4)
 			got, mid := o.delay(failed), time.Duration(times)*time.Hour
 			if got < mid*9/10 || got > mid*11/10 {
@@ -140,6 +144,27 @@ func TestIntervalAndJitter(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The interval that holds when a look has ended is the one that is waited for, and that /readyz goes by.
+func TestIntervalIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var interval atomic.Int64
+		interval.Store(int64(5 * time.Minute))
+		r := start(t, func(r *rig) { r.Interval = func() time.Duration { return time.Duration(interval.Load()) } })
+		if diff := cmp.Diff(minutes(0, 5), r.after(6*time.Minute)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		interval.Store(int64(time.Minute)) // from the look at 10 on
+		if diff := cmp.Diff(minutes(0, 5, 10, 11, 12, 13), r.after(7*time.Minute+time.Second)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		answers(t, r.Options, "/readyz", 200, "ok")
+		interval.Store(int64(time.Second))
+		time.Sleep(4 * time.Second) // three intervals, of which none was waited for yet
+		answers(t, r.Options, "/readyz", 503, "last seen")
+		r.stop(t)
+	})
 }
 
 func TestErrorsBackOffAndEndNothing(t *testing.T) {
@@ -280,7 +305,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 // A look in which nothing happens any more is found out: the watchdog is not fed, so that systemd starts us again.
 func TestStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, func(r *rig) { r.took, r.Watchdog, r.Interval = 3*time.Hour, time.Minute, 2*time.Hour })
+		r := start(t, func(r *rig) { r.took, r.Watchdog, r.Interval = 3*time.Hour, time.Minute, every(2*time.Hour) })
 		r.after(stuck)
 		answers(t, r.Options, "/healthz", 200, "ok")
 		r.Monitor.Call("PowerOnVM_Task", true) // a sign of life
@@ -331,23 +356,10 @@ func TestReadyGrowsOld(t *testing.T) {
 	})
 }
 
-func TestAddress(t *testing.T) {
-	for in, want := range map[string]string{
-		":9180": "127.0.0.1:9180", "127.0.0.1:0": "127.0.0.1:0", "0.0.0.0:9180": "0.0.0.0:9180", "[::]:9180": "[::]:9180",
-		"[::1]:80": "[::1]:80", "localhost:9180": "localhost:9180",
-		"": "", "9180": "", "host": "", ":x": "", ":70000": "", "::1": "", "http://127.0.0.1:9180": "", ":": "",
-	} {
-		got, err := Address(in)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
-		}
-	}
-}
-
 // A real listener on loopback: what it serves, what it refuses, and that it is gone afterwards.
 func TestServe(t *testing.T) {
 	var log bytes.Buffer
-	o := Options{Listen: "127.0.0.1:0", Clock: wall{}, Interval: time.Minute, Monitor: NewMonitor("1", wall{}, nil), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	o := Options{Listen: "127.0.0.1:0", Clock: wall{}, Interval: every(time.Minute), Monitor: NewMonitor("1", wall{}, nil), Log: slog.New(slog.NewTextHandler(&log, nil))}
 	stop, err := o.serve(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -6,28 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-// Address returns the address to listen on for what a spec or a flag says. Without a host that is this machine only:
-// ":9180" means 127.0.0.1:9180, because what is served says names of VMs and images to anybody who asks. Another
-// host, 0.0.0.0 for all addresses, has to be written.
-func Address(listen string) (string, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return "", fmt.Errorf("listen = %q is no address: write \":9180\" for this machine only, or \"0.0.0.0:9180\" for everybody", listen)
-	}
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port), nil
-}
 
 // serve listens and answers until stop is called.
 func (o Options) serve(ctx context.Context) (stop func(), err error) {
@@ -62,7 +44,7 @@ func (o Options) handler() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", answer(o.Monitor.Alive))
-	mux.Handle("GET /readyz", answer(func(now time.Time) error { return o.Monitor.Ready(now, fresh*o.Interval) }))
+	mux.Handle("GET /readyz", answer(func(now time.Time) error { return o.Monitor.Ready(now, fresh*o.Interval()) }))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Monitor.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	return mux
 }
