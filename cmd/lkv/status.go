@@ -1,7 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +15,8 @@ import (
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/plan"
+	"github.com/lkv-io/lkv/reconcile/vsphere"
+	"github.com/lkv-io/lkv/specs"
 )
 
 // vmStatus is one VM in the JSON of status.
@@ -40,61 +46,135 @@ type claim struct {
 	Expired bool      `json:"expired"`
 }
 
-// condition is one thing to know about a VM.
+// condition is one thing to know about a VM or a fleet.
 type condition struct {
-	Type  string    `json:"type"` // "ready", "rolling", "drained", "ill", "failed", "rolled-back", "paused", "retired", "replaces", "missing", "foreign", "extra" or "busy"
+	Type  string    `json:"type"` // "ready", "rolling", "drained", "ill", "failed", "rolled-back", "paused", "retired", "replaces", "missing", "foreign", "extra", "unseen" or "busy"; of a fleet "image" or "unseen"
 	Since time.Time `json:"since,omitzero"`
-	Text  string    `json:"text"` // in words, when there is more to say
+	Text  string    `json:"text"`            // in words, when there is more to say
+	Code  plan.Code `json:"code,omitempty"`  // of a fleet: the refusal that lkv plan says for it
+	Clear string    `json:"clear,omitempty"` // what clears that
+}
+
+// fleetStatus is one fleet in the JSON of status.
+type fleetStatus struct {
+	Name       string      `json:"name"`
+	Size       int         `json:"size"`  // VMs that are wanted
+	Image      string      `json:"image"` // SHA-256 of the ISO that its VMs should run; empty when that is not known
+	Conditions []condition `json:"conditions"`
+}
+
+// statusDoc is what `lkv status --json` prints.
+type statusDoc struct {
+	Fleets []fleetStatus `json:"fleets"`
+	VMs    []vmStatus    `json:"vms"`
 }
 
 func (s system) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "show every VM of the fleets as it is",
 		Description: "Whether it serves; a roll that is under way and its next step; since when it does not serve; a failure, a pause, a\n" +
-			"claim.",
+			"claim. What is wrong with a fleet's image keeps nothing from being shown. When a fleet could not be seen, the others\n" +
+			"are shown, and the exit code says it: 3 when the look failed, 1 otherwise.",
 		Flags: []cli.Flag{fleetFlag()},
 		Action: func(c *cli.Context) error {
-			list := []vmStatus{}
-			err := s.eachFleet(c, false, func(t target) error {
-				found, err := t.status(c, s.Now())
-				list = append(list, found...)
-				return err
+			doc := statusDoc{Fleets: []fleetStatus{}, VMs: []vmStatus{}}
+			var unseen error
+			err := s.visitFleets(c, false, fleets, func(x *sessions, f specs.Fleet) error {
+				one, list, err := x.status(c.Context, f)
+				doc.Fleets, doc.VMs = append(doc.Fleets, one), append(doc.VMs, list...)
+				unseen = cmp.Or(unseen, err)
+				return c.Context.Err()
 			})
 			if err != nil {
 				return err
 			}
 			if given(c, "json") {
-				return s.printJSON(map[string][]vmStatus{"vms": list})
+				err = s.printJSON(doc)
+			} else {
+				err = s.printStatus(doc, s.Now())
 			}
-			return s.printStatus(list, s.Now())
+			return cmp.Or(err, unseen)
 		},
 	}
 }
 
-// status looks at one fleet: the VMs that are wanted, present or not, and those that are there besides.
-func (t target) status(c *cli.Context, now time.Time) ([]vmStatus, error) {
-	if t.blocked != nil {
-		return nil, t.blocked[0]
+// status looks at one fleet: the VMs that are wanted, present or not, and those that are there besides. The error says
+// why it could not be seen; the fleet's conditions say so, too.
+func (x *sessions) status(ctx context.Context, f specs.Fleet) (fleetStatus, []vmStatus, error) {
+	st := fleetStatus{Name: f.Name, Size: len(f.Members()), Conditions: []condition{}}
+	unseen := func(err error) (fleetStatus, []vmStatus, error) {
+		err = vsphere.Refused(err)
+		st.Conditions = append(st.Conditions, about("unseen", err))
+		return st, nil, err
 	}
-	have, err := t.look(c.Context)
+	facts, err := x.facts(ctx, f)
 	if err != nil {
-		return nil, fmt.Errorf("look at fleet %s: %w", t.desired.Fleet, err)
+		facts = reconcile.Facts{Digest: f.Digest}
+		st.Conditions = append(st.Conditions, about("image", vsphere.Refused(err)))
 	}
+	t, aimed := x.aim(ctx, f, facts)
+	if aimed != nil {
+		return unseen(fmt.Errorf("fleet %s: %w", f.Name, aimed))
+	}
+	st.Image = t.desired.Image.Digest
+	if err == nil {
+		st.Conditions = append(st.Conditions, x.lacking(t.desired, f)...)
+	}
+	have, err := t.look(ctx)
+	if err != nil {
+		return unseen(fmt.Errorf("look at fleet %s: %w", f.Name, err))
+	}
+	list := conditions(t.desired, have, x.s.Now())
 	if have.Problem != "" {
-		return nil, plan.Blocked{Code: plan.R15, Reason: have.Problem, Clear: "run lkv status again"}
+		st, _, err = unseen(plan.Blocked{Code: plan.R15, Reason: have.Problem, Clear: "remove the cause, or wait until vCenter answers, and run lkv status again"})
 	}
-	return conditions(t.desired, have, now), nil
+	return st, list, err
+}
+
+// about says an error as a condition of a fleet.
+func about(kind string, err error) condition {
+	var b plan.Blocked
+	if errors.As(err, &b) {
+		return condition{Type: kind, Text: b.Reason, Code: b.Code, Clear: b.Clear}
+	}
+	return condition{Type: kind, Text: err.Error()}
+}
+
+// lacking says what is missing of the image that the channel names.
+func (x *sessions) lacking(want plan.Desired, f specs.Fleet) (list []condition) {
+	add := func(code plan.Code, format string, args ...any) {
+		c := condition{Type: "image", Code: code, Text: fmt.Sprintf(format, args...), Clear: x.pushing(f)}
+		if !slices.Contains(list, c) {
+			list = append(list, c)
+		}
+	}
+	for _, w := range want.VMs {
+		if want.Image.Paths[w.Place.Store] == "" {
+			add(plan.R01, "ISO %s of image %s is not on store %q", ui.Short(want.Image.Digest), f.Image, w.Place.Store)
+		}
+	}
+	if !want.Image.Known {
+		add(plan.R02, "the manifest of image %s, ISO %s, is missing", f.Image, ui.Short(want.Image.Digest))
+	}
+	return list
 }
 
 // conditions describes wanted VMs in their order, then the others by name.
 func conditions(want plan.Desired, have plan.Observed, now time.Time) []vmStatus {
-	next := nextSteps(plan.Compute(want, have, now))
+	next := map[string]string{}
+	if want.Image.Digest != "" {
+		next = nextSteps(plan.Compute(want, have, now))
+	}
 	seen := map[int]bool{}
 	var list []vmStatus
 	for _, w := range want.VMs {
 		i := slices.IndexFunc(have.VMs, func(v plan.VM) bool { return v.Name == w.Name })
 		if i < 0 {
-			list = append(list, vmStatus{Fleet: want.Fleet, VM: w.Name, Ordinal: w.Ordinal, Disks: []string{}, Why: "is missing", Conditions: []condition{{Type: "missing"}}})
+			st := vmStatus{Fleet: want.Fleet, VM: w.Name, Ordinal: w.Ordinal, Disks: []string{}, Why: "is missing", Conditions: []condition{{Type: "missing"}}}
+			if have.Problem != "" { // not found is not gone
+				st.Why, st.Conditions = "was not seen", []condition{{Type: "unseen"}}
+			}
+			list = append(list, st)
 			continue
 		}
 		seen[i] = true
@@ -146,7 +226,7 @@ func statusOf(want plan.Desired, w *plan.WantVM, v plan.VM, next map[string]stri
 		st.Why = "is not wanted any more"
 		st.Conditions = append(st.Conditions, condition{Type: "extra"})
 	default:
-		if st.Why = reconcile.Ready(want, *w, v); st.Why == "" {
+		if st.Why = unready(want, *w, v); st.Why == "" {
 			st.Ready = true
 			st.Conditions = append([]condition{{Type: "ready"}}, st.Conditions...)
 		}
@@ -154,12 +234,23 @@ func statusOf(want plan.Desired, w *plan.WantVM, v plan.VM, next map[string]stri
 	return st
 }
 
+// unready says why a VM is not ready, or "". While the wanted image is not known, ready is what serves.
+func unready(want plan.Desired, w plan.WantVM, v plan.VM) string {
+	if want.Image.Known {
+		return reconcile.Ready(want, w, v)
+	}
+	if why := plan.Up(want, w, v); why != "" || want.Image.Digest == "" || want.Image.Digest == v.Record.Image {
+		return why
+	}
+	return fmt.Sprintf("it runs image %s, wanted is %s", ui.Short(v.Record.Image), ui.Short(want.Image.Digest))
+}
+
 // recorded lists what the VM's record and vCenter say about it.
 func recorded(want plan.Desired, v plan.VM, next map[string]string) []condition {
 	list, r := []condition{}, v.Record
 	add := func(yes bool, kind string, since time.Time, text string) {
 		if yes {
-			list = append(list, condition{kind, since, text})
+			list = append(list, condition{Type: kind, Since: since, Text: text})
 		}
 	}
 	if add(v.Fleet != want.Fleet, "foreign", time.Time{}, "has this name but is not lkv's"); len(list) > 0 {
@@ -213,12 +304,35 @@ func (c condition) String() string {
 	return text
 }
 
-func (s system) printStatus(list []vmStatus, now time.Time) error {
+func (s system) printStatus(doc statusDoc, now time.Time) error {
 	var rows [][]string
-	for _, v := range list {
+	for _, v := range doc.VMs {
 		rows = append(rows, []string{v.Fleet, v.VM, v.Power, v.IP, ui.Short(v.Image), v.Engine, age(v.Age), fmt.Sprint(len(v.Disks)), v.state(now)})
 	}
-	return ui.Table(s.Stdout, s.style(), []string{"FLEET", "VM", "POWER", "IP", "ISO", "ENGINE", "UP", "DISKS", "STATE"}, rows)
+	style := s.style()
+	if err := ui.Table(s.Stdout, style, []string{"FLEET", "VM", "POWER", "IP", "ISO", "ENGINE", "UP", "DISKS", "STATE"}, rows); err != nil {
+		return err
+	}
+	text := ""
+	for _, f := range doc.Fleets {
+		for _, c := range f.Conditions {
+			text += fmt.Sprintf("%s: %s\n", style.Bold("fleet "+f.Name), style.Bad(c.ofFleet()))
+		}
+	}
+	_, err := io.WriteString(s.Stdout, text)
+	return err
+}
+
+// ofFleet is a fleet's condition for people.
+func (c condition) ofFleet() string {
+	text := c.Type + ": " + c.Text
+	if c.Code != "" {
+		text = c.Type + " " + string(c.Code) + ": " + c.Text
+	}
+	if c.Clear != "" {
+		text += "; to clear: " + c.Clear
+	}
+	return text
 }
 
 // state is everything there is to know about a VM on one line.
@@ -228,7 +342,7 @@ func (v vmStatus) state(now time.Time) string {
 		parts = append(parts, c.String())
 	}
 	if v.Why != "" && !slices.Contains(parts, v.Why) {
-		parts = append([]string{v.Why}, slices.DeleteFunc(parts, func(p string) bool { return p == "missing" || p == "extra" })...)
+		parts = append([]string{v.Why}, slices.DeleteFunc(parts, func(p string) bool { return p == "missing" || p == "extra" || p == "unseen" })...)
 	}
 	if v.Claim != nil {
 		until := "claim of " + v.Claim.Owner + " until " + v.Claim.Expires.UTC().Format("15:04:05Z")

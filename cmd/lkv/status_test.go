@@ -2,10 +2,17 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/lkv-io/lkv/internal/golden"
+	"github.com/lkv-io/lkv/internal/lab"
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
@@ -13,7 +20,7 @@ import (
 func TestStatusShowsConditions(t *testing.T) {
 	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	before := now.Add(-90 * time.Minute)
-	want := plan.Desired{Fleet: "f", Claimer: "me", TTL: time.Minute, Image: plan.Image{Digest: "bbbb", ID: "id"},
+	want := plan.Desired{Fleet: "f", Claimer: "me", TTL: time.Minute, Image: plan.Image{Digest: "bbbb", ID: "id", Known: true},
 		Rollout: plan.Rollout{Strategy: plan.InPlace, MaxUnavailable: 1, MaxFailed: 9, NoTools: true}}
 	var have plan.Observed
 	vm := func(name string, wanted bool, change func(*plan.VM)) {
@@ -45,7 +52,7 @@ func TestStatusShowsConditions(t *testing.T) {
 
 	list := conditions(want, have, now)
 	var out bytes.Buffer
-	if err := (system{Stdout: &out}).printStatus(list, now); err != nil {
+	if err := (system{Stdout: &out}).printStatus(statusDoc{VMs: list}, now); err != nil {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/status.golden", out.String())
@@ -57,5 +64,97 @@ func TestStatusShowsConditions(t *testing.T) {
 		if v.Ready || v.Why != "is paused" {
 			t.Errorf("paused: %+v", v)
 		}
+	}
+}
+
+// status shows what is there whatever is wrong with the image, and with what of the stores.
+func TestStatusAlwaysAnswers(t *testing.T) {
+	t.Parallel()
+	m := newMission(t, lab.Paper{})
+	see := func(code int) (doc statusDoc) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(m.lkv(code, "status", "--json")), &doc); err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	only := func(doc statusDoc, code plan.Code, text, clears string) {
+		t.Helper()
+		list := doc.Fleets[0].Conditions
+		if len(list) == 0 || list[0].Type != "image" || list[0].Code != code || !strings.Contains(list[0].Text, text) || !strings.Contains(list[0].Clear, clears) {
+			t.Errorf("the image is missing, status says %+v", list)
+		}
+		if out := m.lkv(exitOK, "status"); !strings.Contains(out, "fleet docker: image") || !strings.Contains(out, text) || !strings.Contains(out, "host-03") {
+			t.Errorf("%s", out)
+		}
+	}
+	doc := see(exitOK)
+	only(doc, plan.R01, "was never pushed", "lkv push")
+	if len(doc.VMs) != 3 || doc.VMs[0].Why != "is missing" || doc.Fleets[0].Size != 3 || doc.Fleets[0].Image != "" {
+		t.Errorf("before the first push: %+v", doc)
+	}
+	m.release("1")
+	m.lkv(exitOK, "reconcile")
+	if doc = see(exitOK); len(doc.Fleets[0].Conditions) > 0 || doc.Fleets[0].Image != doc.VMs[0].Image {
+		t.Errorf("all is well: %+v", doc)
+	}
+	good := doc.VMs
+	serving := func(doc statusDoc) {
+		t.Helper()
+		for i := range doc.VMs {
+			doc.VMs[i].Age = good[i].Age
+		}
+		if diff := cmp.Diff(good, doc.VMs); diff != "" {
+			t.Errorf("the VMs are as they were (-want +got):\n%s", diff)
+		}
+	}
+	iso := filepath.Join(m.lab.DatastoreDir("DC2", "iso-nfs"), "lkv", "host", good[0].Image+".iso")
+	for name, broken := range map[string]struct {
+		from, to string
+		code     plan.Code
+		text     string
+	}{
+		"ISO":         {iso, iso + ".x", plan.R01, "is not on store \"dc2\""},
+		"channel":     {filepath.Join(filepath.Dir(iso), "channels", "latest.json"), filepath.Join(filepath.Dir(iso), "x.json"), plan.R01, "was never pushed to channel latest on store dc2"},
+		"whole image": {filepath.Dir(iso), filepath.Dir(iso) + "-x", plan.R01, "was never pushed"},
+	} {
+		if err := os.Rename(broken.from, broken.to); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(name)
+		doc := see(exitOK)
+		only(doc, broken.code, broken.text, "lkv push --image host --channel latest")
+		serving(doc)
+		if err := os.Rename(broken.to, broken.from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.lab.SetAccessible("DC2", "iso-nfs", false); err != nil {
+		t.Fatal(err)
+	}
+	doc = see(exitOK)
+	only(doc, "", "iso-nfs", "")
+	serving(doc)
+	if err := m.lab.SetAccessible("DC2", "iso-nfs", true); err != nil {
+		t.Fatal(err)
+	}
+	// A fleet that cannot be seen hides no other one.
+	m.write("lkv.hcl", missionSpec+strings.Replace(otherFleet, `"vm-*"`, `"nowhere"`, 1))
+	doc = see(exitError)
+	if len(doc.Fleets) != 2 || doc.Fleets[1].Name != "other" || doc.Fleets[1].Conditions[0].Type != "unseen" || len(doc.Fleets[0].Conditions) > 0 {
+		t.Errorf("%+v", doc.Fleets)
+	}
+	serving(doc)
+}
+
+// What a look that failed did not see is not missing.
+func TestStatusOfAFailedLook(t *testing.T) {
+	want := plan.Desired{Fleet: "f", VMs: []plan.WantVM{{Name: "a"}}}
+	got := conditions(want, plan.Observed{Problem: "vCenter is away"}, time.Now())
+	if len(got) != 1 || got[0].Why != "was not seen" || got[0].Conditions[0].Type != "unseen" || got[0].state(time.Now()) != "was not seen" {
+		t.Errorf("%+v", got)
+	}
+	if c := about("unseen", plan.Blocked{Code: plan.R15, Reason: "away", Clear: "wait"}); c.ofFleet() != "unseen R15: away; to clear: wait" {
+		t.Errorf("%+v", c)
 	}
 }

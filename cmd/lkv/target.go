@@ -87,6 +87,11 @@ func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("fleet %s: %w", f.Name, err)
 	}
+	return x.aim(ctx, f, facts)
+}
+
+// aim makes a target of what is known of the fleet's image.
+func (x *sessions) aim(ctx context.Context, f specs.Fleet, facts reconcile.Facts) (target, error) {
 	pick := func(p specs.Placement, datastore string) (string, error) {
 		return x.datastore(ctx, f.Name, p, datastore)
 	}
