@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -131,9 +130,6 @@ func (s system) visitFleets(c *cli.Context, alone bool, choose func(*cli.Context
 	if err != nil {
 		return err
 	}
-	if err := checkTargets(c, chosen); err != nil {
-		return err
-	}
 	log := s.logger(c)
 	id, err := s.identify(c, spec)
 	if err != nil {
@@ -153,26 +149,12 @@ func (s system) visitFleets(c *cli.Context, alone bool, choose func(*cli.Context
 	if x.fetch, err = s.fetcher(c, spec, alone); err != nil {
 		return err
 	}
+	if err := x.checkTargets(c.Context, texts(c, "target"), chosen); err != nil {
+		return vsphere.Refused(err)
+	}
 	for _, f := range chosen {
 		if err := do(x, f); err != nil {
 			return vsphere.Refused(err)
-		}
-	}
-	return nil
-}
-
-// checkTargets refuses a target that no chosen fleet wants. Every fleet gets all of the names: one that has none of
-// them does nothing.
-func checkTargets(c *cli.Context, chosen []specs.Fleet) error {
-	var known []string
-	for _, f := range chosen {
-		for _, m := range f.Members() {
-			known = append(known, m.Name)
-		}
-	}
-	for _, name := range texts(c, "target") {
-		if !slices.Contains(known, name) {
-			return usagef("--target %s: the fleets want no such VM%s", name, suggestion(name, known))
 		}
 	}
 	return nil
@@ -183,7 +165,7 @@ func fleetFlag() cli.Flag {
 }
 
 func targetFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "target", Usage: "begin nothing but with the VM `NAME`; may be repeated. What was begun on others is still finished"}
+	return &cli.StringSliceFlag{Name: "target", Usage: "begin nothing but with the VM `NAME`, wanted or not wanted any more; may be repeated. What was begun on others is still finished"}
 }
 
 func brakeFlag() cli.Flag {
