@@ -63,7 +63,8 @@ func (f *fleet) lived() bool {
 	return slices.ContainsFunc(f.have.VMs, func(v VM) bool {
 		r := v.Record
 		made := !r.Started.IsZero() && r.Previous == "" && r.Rolled.IsZero() // its first roll is under way
-		return inUse(f.want, v) && !made && (r.Rolled.IsZero() || r.Previous != "" || f.now.Sub(r.Rolled) > inhabited)
+		again := r.Token != Token(r.Image, 1)                                // it was booted afresh since it was made
+		return inUse(f.want, v) && !made && (r.Rolled.IsZero() || again || f.now.Sub(r.Rolled) > inhabited)
 	})
 }
 

@@ -56,7 +56,7 @@ func TestBrake(t *testing.T) {
 		"all vanished":                     {9, []string{"docker"}, func(_ *Desired, o *Observed) { o.VMs = nil }, "9 of 9 do not serve"},
 		"the first is just made": {5, []string{"docker"}, func(_ *Desired, o *Observed) {
 			o.VMs = o.VMs[:1]
-			o.VMs[0].Record.Rolled = t0.Add(-time.Minute)
+			o.VMs[0].Record.Rolled, o.VMs[0].Record.Token = t0.Add(-time.Minute), Token(oldDigest, 1)
 		}, ""},
 		"the first was made long ago": {5, []string{"docker"}, func(_ *Desired, o *Observed) {
 			o.VMs = o.VMs[:1]
