@@ -93,7 +93,7 @@ func keep(want Desired, o Observed, v VM, now time.Time) *Blocked {
 					path = a.Path
 				}
 				if f := o.file(path); f == nil || SerialOf(f.UUID) != SerialOf(r.UUID) {
-					return refuse(R06, fmt.Sprintf("move the file to %s/%s on its datastore and attach it again", DiskFolder, want.Fleet),
+					return refuse(R06, fmt.Sprintf("in the vSphere client remove the disk from the VM, keeping its file, move the file to %s/%s on its datastore, and attach it to the VM again", DiskFolder, want.Fleet),
 						"disk %s lies at %s, where nobody would find it without this VM", r.Name, path)
 				}
 			}

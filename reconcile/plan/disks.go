@@ -85,8 +85,7 @@ func mismatch(o Observed, w WantVM, v VM) (why, clear string) {
 			continue
 		}
 		if !creating(v) {
-			return fmt.Sprintf("disk %s (%s, %s) is recorded but not attached", r.Name, orNone(r.UUID), r.Path),
-				"in the vSphere client attach the recorded disk as an existing hard disk"
+			return fmt.Sprintf("disk %s (%s, %s) is recorded but not attached", r.Name, orNone(r.UUID), r.Path), putBack(o, v, r)
 		}
 		if f := o.file(r.Path); f == nil || r.UUID != "" && SerialOf(f.UUID) != SerialOf(r.UUID) {
 			return fmt.Sprintf("disk %s is recorded but its file %s is gone or another one", r.Name, r.Path),
@@ -130,8 +129,7 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 	found := filesNamed(o, path)
 	if len(found) == 0 {
 		if trouble = Unseen(o.Hidden, w.Name, w.Place, d); trouble == nil && madeOnce(o, path) {
-			trouble = refuse("find the file and put it back where it was, in the vSphere client or from a backup, or: lkv disks attach; only when its data is given up for good, remove the folder "+strings.TrimSuffix(inDatastore(path), ".vmdk")+".made on every datastore that has it",
-				"disk %s was made once, and its file %s is not where it was", d.Name, inDatastore(path))
+			trouble = refuse(bringBack(want, o, path), "disk %s was made once, and its file %s is not where it was", d.Name, inDatastore(path))
 		}
 		return path, nil, trouble
 	}

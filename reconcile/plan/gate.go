@@ -24,7 +24,9 @@ func compatible(want Desired, w WantVM, v *VM) *Blocked {
 	}
 	for _, m := range im.Mounts {
 		if m.Force {
-			return refuse(R03, "image %s formats the disk for %s by force, whatever is on it", im.Name, m.Path)
+			b := refuse(R03, "image %s formats the disk for %s by force, whatever is on it", im.Name, m.Path)
+			b.Clear = "remove -force from the format in its LinuxKit YAML: " + rebuild
+			return b
 		}
 	}
 	if v != nil && older(im.Engine, v.Record.Engine) {

@@ -114,7 +114,7 @@ func identity(want Desired, w WantVM, found []*VM) *Blocked {
 			Clear: "rename the one that does not belong to the fleet"}
 	case v.Fleet == "":
 		return &Blocked{VM: v.Name, Code: R22, Reason: "a VM that lkv does not manage has this name",
-			Clear: "rename that VM in the vSphere client, or give the fleet another name pattern"}
+			Clear: fmt.Sprintf("rename that VM in the vSphere client, or give the fleet another name pattern; or, when it is to be the fleet's: lkv adopt --fleet %s --ordinal %d --vm %s", want.Fleet, w.Ordinal, v.Name)}
 	case v.Fleet != want.Fleet:
 		return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("the VM of this name belongs to fleet %s", v.Fleet),
 			Clear: "give the fleets different name patterns"}

@@ -81,7 +81,7 @@ func succeeded(want Desired, o Observed, v VM) *Blocked {
 		return nil
 	}
 	return &Blocked{VM: v.Name, Code: R08, Reason: fmt.Sprintf("VM %s is about to take its place", o.VMs[i].Name),
-		Clear: "run lkv reconcile with that place wanted until it is done, or: lkv forget " + o.VMs[i].Name}
+		Clear: "run lkv reconcile with that place wanted until it is done, or: lkv forget --fleet " + want.Fleet + " --vm " + o.VMs[i].Name}
 }
 
 // onlyTrace refuses to drop a record that names a disk which is attached nowhere under a record (D5).
@@ -92,7 +92,7 @@ func onlyTrace(o Observed, v VM) *Blocked {
 		})
 		if !known {
 			return &Blocked{VM: v.Name, Code: R06, Reason: fmt.Sprintf("its record is the only trace of disk %s (%s, %s), which is not attached", r.Name, orNone(r.UUID), r.Path),
-				Clear: "in the vSphere client attach the recorded disk as an existing hard disk"}
+				Clear: putBack(o, v, r)}
 		}
 	}
 	return nil

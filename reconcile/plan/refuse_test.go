@@ -47,7 +47,7 @@ func refusals() []refusal {
 		{"snapshot", second(func(v *VM) { v.Disks[0].Parent = true }), "wrk-02", R05, "snapshot", "remove the snapshots", false},
 		{"multi-writer", second(func(v *VM) { v.Disks[0].Shared = true }), "wrk-02", R05, "multi-writer", "not shared", false},
 		{"non-persistent", second(func(v *VM) { v.Disks[0].Mode = "independent_nonpersistent" }), "wrk-02", R05, "lose its writes", "independent persistent", false},
-		{"recorded disk not attached", second(func(v *VM) { v.Disks = nil }), "wrk-02", R06, "recorded but not attached", "vSphere client attach the recorded disk", false},
+		{"recorded disk not attached", second(func(v *VM) { v.Disks = nil }), "wrk-02", R06, "recorded but not attached", "lkv disks attach --vm wrk-02 --disk docker", false},
 		{"another disk attached", second(func(v *VM) { v.Disks[0].UUID = "6000C299" }), "wrk-02", R06, "attached but not recorded", "keeping its file", false},
 		{"one disk too many", second(func(v *VM) {
 			v.Disks = append(v.Disks, Disk{UUID: "6000C299", Path: "[ssd-1] else/x.vmdk", Mode: DiskMode})
@@ -56,8 +56,8 @@ func refusals() []refusal {
 		{"disk that would shrink", second(func(v *VM) { v.Disks[0].Bytes = 20 << 30 }), "wrk-02", R06, "has 20 GiB, the fleet wants 10 GiB", "write the size", false},
 		{"disk lost in the middle of a roll", second(func(v *VM) {
 			v.Disks, v.Record.Started, v.Record.Previous, v.Power = nil, t0, oldDigest, Off
-		}), "wrk-02", R06, "recorded but not attached", "vSphere client attach the recorded disk", false},
-		{"disk lost while it runs", second(func(v *VM) { v.Disks, v.Record.Started = nil, t0 }), "wrk-02", R06, "recorded but not attached", "vSphere client attach the recorded disk", false},
+		}), "wrk-02", R06, "recorded but not attached", "lkv disks attach --vm wrk-02 --disk docker", false},
+		{"disk lost while it runs", second(func(v *VM) { v.Disks, v.Record.Started = nil, t0 }), "wrk-02", R06, "recorded but not attached", "lkv disks attach --vm wrk-02 --disk docker", false},
 		{"file of a half-made VM is gone", func(_ *Desired, o *Observed) {
 			v := &o.VMs[1]
 			v.Disks, v.Record.Started, v.Power, v.Guest = nil, t0, Off, Guest{}

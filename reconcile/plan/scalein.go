@@ -125,5 +125,5 @@ func (f *fleet) shrunk() *Blocked {
 	}
 	return &Blocked{Code: R14,
 		Reason: fmt.Sprintf("%d VMs are not wanted any more (%s), and %s", len(names), strings.Join(names, " "), allowed),
-		Clear:  "raise scale_in, shrink in smaller steps, or let a VM go untouched: lkv forget --vm NAME"}
+		Clear:  fmt.Sprintf("raise scale_in, shrink in smaller steps, or let VMs go untouched: lkv forget --fleet %s --vm %s", f.want.Fleet, names[0])}
 }
