@@ -24,6 +24,22 @@ func BenchmarkCompute(b *testing.B) {
 	}
 }
 
+// BenchmarkCheck is the checker's part of that.
+func BenchmarkCheck(b *testing.B) {
+	for _, n := range []int{200, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			d := wish(n, "docker")
+			o := fleetOf(d, oldDigest)
+			p := Compute(d, o, t0)
+			for b.Loop() {
+				if err := Check(p, o); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkComputeCreation plans the making of a large fleet, which looks at every file for every VM.
 func BenchmarkComputeCreation(b *testing.B) {
 	d := wish(200, "docker")

@@ -10,12 +10,16 @@ import (
 // rules and knows only what After says, so that one mistake in one of them is not enough. Its error names the VM, the
 // step and the invariant of design/safety.md that would be broken.
 func Check(p Plan, o Observed) error {
-	if len(p.Waves) > 0 {
-		if err := standstill(p, o); err != nil {
-			return err
-		}
+	if len(p.Waves) == 0 {
+		return nil
 	}
 	c := checker{plan: p, now: o.Clone(), owner: p.Claimer}
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	if err := c.standstill(p, o); err != nil {
+		return err
+	}
 	for i, w := range p.Waves {
 		if err := c.wave(w); err != nil {
 			return fmt.Errorf("check wave %d: %w", i+1, err)
@@ -25,31 +29,21 @@ func Check(p Plan, o Observed) error {
 }
 
 type checker struct {
-	plan  Plan
-	now   Observed
-	roll  Roll   // whose steps are being checked
-	owner string // of every claim in the plan
+	plan   Plan
+	now    Observed
+	roll   Roll               // whose steps are being checked
+	owner  string             // of every claim in the plan
+	wanted map[string]*WantVM // by name; nil in what a person asks for
+	shut   bool               // the window is
 }
 
 func (c *checker) wave(w Wave) error {
-	if err := c.capacity(w); err != nil {
-		return err
+	for _, rule := range []func(Wave) error{c.capacity, c.surge, shape, c.policy} {
+		if err := rule(w); err != nil {
+			return err
+		}
 	}
-	if err := c.surge(w); err != nil {
-		return err
-	}
-	seen := map[string]bool{}
 	for _, r := range w.Rolls {
-		if seen[r.VM] {
-			return fmt.Errorf("%s: it is in one wave twice", r.VM)
-		}
-		seen[r.VM] = true
-		if len(r.Steps) == 0 {
-			return fmt.Errorf("%s: a roll without steps", r.VM)
-		}
-		if !ended(r) {
-			return fmt.Errorf("%s: the roll does not end with a release (A5)", r.VM)
-		}
 		c.roll = r
 		if err := c.begun(r); err != nil {
 			return fmt.Errorf("%s: %w", r.VM, err)
@@ -67,12 +61,40 @@ func (c *checker) wave(w Wave) error {
 	return nil
 }
 
-// capacity counts what a wave takes away (A1): serving VMs it shuts down, on top of those that do not serve anyway.
+// shape is what can be said of rolls without looking at the world.
+func shape(w Wave) error {
+	seen := map[string]bool{}
+	for _, r := range w.Rolls {
+		switch {
+		case seen[r.VM]:
+			return fmt.Errorf("%s: it is in one wave twice", r.VM)
+		case len(r.Steps) == 0:
+			return fmt.Errorf("%s: a roll without steps", r.VM)
+		case !ended(r):
+			return fmt.Errorf("%s: the roll does not end with a release (A5)", r.VM)
+		case r.Action == GiveBack && slices.ContainsFunc(r.Steps, touches):
+			return fmt.Errorf("%s: more is done than to give its claim back", r.VM)
+		}
+		seen[r.VM] = true
+	}
+	return nil
+}
+
+// touches tells the steps that have no place in giving a claim back.
+func touches(s Step) bool {
+	switch s.(type) {
+	case AwaitTask, Claim, Restore, Release:
+		return false
+	}
+	return true
+}
+
+// capacity counts what a wave takes away (A1): places that serve and do not for a while, on top of those that do not
+// serve anyway.
 func (c *checker) capacity(w Wave) error {
 	taken := 0
 	for _, r := range w.Rolls {
-		v := c.now.find(r.VM)
-		if v != nil && serves(*v) && r.Action != Retiring && slices.ContainsFunc(r.Steps, func(s Step) bool { return isShutdown(s) && s.VM() == r.VM }) && !c.relieved(r) {
+		if r.Action != Retiring && c.darkens(r) {
 			taken++
 		}
 	}
@@ -87,7 +109,7 @@ func (c *checker) capacity(w Wave) error {
 }
 
 // serves is what can be told without the wish: on, reporting, booted since its last swap, and not waiting for a person.
-func serves(v VM) bool {
+func serves(v *VM) bool {
 	return v.Record.Failed == "" && v.Power == On && v.Guest.State == running && v.Guest.Token == v.Record.Token &&
 		!slices.ContainsFunc(v.Guest.Probes, func(p Probe) bool { return !p.OK })
 }
@@ -180,6 +202,9 @@ func (c *checker) sameOwner(owner string) error {
 }
 
 func (c *checker) claim(v VM, s Claim) error {
+	if r := v.Record; r.Owner != "" && r.Owner != s.Owner && c.plan.Now.Before(r.Expires) && !c.plan.Now.IsZero() {
+		return fmt.Errorf("the claim of %s is alive for another %s (A6)", r.Owner, r.Expires.Sub(c.plan.Now))
+	}
 	if s.Epoch <= v.Record.Epoch && (s.Epoch != v.Record.Epoch || s.Owner != v.Record.Owner) {
 		return fmt.Errorf("epoch %d after %d of %s (A6)", s.Epoch, v.Record.Epoch, v.Record.Owner)
 	}

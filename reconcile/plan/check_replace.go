@@ -61,8 +61,8 @@ func (c *checker) replacement(v VM, s Step) error {
 // surge counts green VMs, those there are and those a wave makes (A2).
 func (c *checker) surge(w Wave) error {
 	n := 0
-	for _, v := range c.now.VMs {
-		if v.Fleet == c.plan.Fleet && v.Record.Replaces != "" && v.Record.Retired.IsZero() {
+	for i := range c.now.VMs {
+		if v := &c.now.VMs[i]; v.Record.Replaces != "" && v.Fleet == c.plan.Fleet && v.Record.Retired.IsZero() {
 			n++
 		}
 	}
@@ -80,66 +80,79 @@ func (c *checker) surge(w Wave) error {
 	return nil
 }
 
-// relieved tells whether a roll shuts its VM down only when its green VM serves, so that nothing is taken away.
-func (c *checker) relieved(r Roll) bool {
-	up := false
-	if g := c.now.find(GreenName(r.VM)); g != nil {
-		up = serves(*g)
+// darkens tells whether a place serves, by its VM or by the one that is to take it, and neither does at some time of a
+// roll.
+func (c *checker) darkens(r Roll) bool {
+	if !slices.ContainsFunc(r.Steps, isShutdown) {
+		return false
 	}
+	green := GreenName(r.VM)
+	blueUp, greenUp := c.up(c.now.find(r.VM)), c.up(c.now.find(green))
 	for _, s := range r.Steps {
-		switch s.(type) {
-		case AwaitReady:
-			up = up || s.VM() == GreenName(r.VM)
-		case Shutdown:
-			if s.VM() == r.VM {
-				return up
-			}
-			up = up && s.VM() != GreenName(r.VM)
+		if !blueUp && !greenUp {
+			return false
+		}
+		_, gate := s.(AwaitReady)
+		switch {
+		case !gate && !isShutdown(s):
+			continue
+		case s.VM() == green:
+			greenUp = gate
+		default:
+			blueUp = gate
+		}
+		if !blueUp && !greenUp {
+			return true
 		}
 	}
-	return up
+	return false
 }
 
 // gone counts members that do not serve: neither their VM nor the one that is to take its place.
 func (c *checker) gone() int {
 	n := 0
-	for _, v := range c.now.VMs {
-		if v.Fleet != c.plan.Fleet || !v.Record.Retired.IsZero() || slices.Contains(c.plan.Extra, v.Name) || serves(v) {
-			continue
-		}
-		other := false
-		for _, x := range c.now.VMs {
-			same := x.Fleet == v.Fleet && x.Record.Retired.IsZero()
-			other = other || same && v.ID != "" && x.Record.Replaces == v.ID && serves(x) || // blue, and green serves
-				same && v.Record.Replaces != "" && x.ID == v.Record.Replaces // green: blue is counted
-		}
-		if !other {
+	for i := range c.now.VMs {
+		v := &c.now.VMs[i]
+		if v.Fleet == c.plan.Fleet && v.Record.Retired.IsZero() && !serves(v) && !slices.Contains(c.plan.Extra, v.Name) && !c.counted(v) {
 			n++
 		}
 	}
 	return n
 }
 
+// counted tells of a VM that does not serve whether its place serves all the same, or is counted with another VM.
+func (c *checker) counted(v *VM) bool {
+	for i := range c.now.VMs {
+		x := &c.now.VMs[i]
+		switch {
+		case x.Fleet != v.Fleet || !x.Record.Retired.IsZero():
+		case v.ID != "" && x.Record.Replaces == v.ID && serves(x): // blue, and green serves
+			return true
+		case v.Record.Replaces != "" && x.ID == v.Record.Replaces: // green: blue is counted
+			return true
+		}
+	}
+	return false
+}
+
 // successor returns the VM that is to take the place of v, or nil.
 func (c *checker) successor(v VM) *VM {
-	i := slices.IndexFunc(c.now.VMs, func(x VM) bool {
-		return v.ID != "" && x.Fleet == c.plan.Fleet && x.Record.Replaces == v.ID && x.Record.Retired.IsZero()
-	})
-	if i < 0 {
-		return nil
+	for i := range c.now.VMs { // a VM is large: it is not copied to be looked at
+		if x := &c.now.VMs[i]; v.ID != "" && x.Record.Replaces == v.ID && x.Fleet == c.plan.Fleet && x.Record.Retired.IsZero() {
+			return x
+		}
 	}
-	return &c.now.VMs[i]
+	return nil
 }
 
 // blueOf returns the VM that v is to replace, or nil.
 func (c *checker) blueOf(v VM) *VM {
-	i := slices.IndexFunc(c.now.VMs, func(x VM) bool {
-		return x.ID != "" && x.Fleet == c.plan.Fleet && x.ID == v.Record.Replaces
-	})
-	if i < 0 {
-		return nil
+	for i := range c.now.VMs {
+		if x := &c.now.VMs[i]; x.ID != "" && x.ID == v.Record.Replaces && x.Fleet == c.plan.Fleet {
+			return x
+		}
 	}
-	return &c.now.VMs[i]
+	return nil
 }
 
 // createGreen allows a VM beside the one it is to replace. What it takes over must be that VM's, all of it, and lie
@@ -198,9 +211,11 @@ func (c *checker) alone(v VM) error {
 	if !v.Record.Retired.IsZero() {
 		return fmt.Errorf("it is retired")
 	}
-	for _, x := range c.now.VMs {
+	for i := range c.now.VMs {
+		x := &c.now.VMs[i]
 		for _, d := range v.Disks {
-			if (x.Name != v.Name || x.ID != v.ID) && attached(x, DiskRecord{UUID: d.UUID, Path: d.Path}) != nil {
+			has := func(y Disk) bool { return isDisk(y, DiskRecord{UUID: d.UUID, Path: d.Path}) }
+			if (x.Name != v.Name || x.ID != v.ID) && slices.ContainsFunc(x.Disks, has) {
 				return fmt.Errorf("%s has disk %s too (D3)", x.Name, d.Path)
 			}
 		}
@@ -216,7 +231,7 @@ func (c *checker) alone(v VM) error {
 // shutdown keeps a VM that serves until a successor with disks of its own does (A1).
 func (c *checker) shutdown(v VM) error {
 	g := c.successor(v)
-	if g != nil && serves(v) && !serves(*g) && g.Record.Generation != v.Record.Generation {
+	if g != nil && serves(&v) && !serves(g) && g.Record.Generation != v.Record.Generation {
 		return fmt.Errorf("its successor %s does not serve yet (A1)", g.Name)
 	}
 	return nil
@@ -268,7 +283,7 @@ func (c *checker) retire(v VM, s Retire) error {
 	case s.At.IsZero() || !strings.HasPrefix(s.To, v.Name+retiredInfix) || c.now.find(s.To) != nil:
 		return fmt.Errorf("no time, or no free name")
 	case c.roll.Action == Retiring:
-		if !slices.Contains(c.plan.Extra, v.Name) {
+		if c.wanted[v.Name] != nil || !slices.Contains(c.plan.Extra, v.Name) {
 			return fmt.Errorf("the VM is wanted")
 		}
 		return accounted(v)
@@ -277,10 +292,12 @@ func (c *checker) retire(v VM, s Retire) error {
 	}
 	g := c.successor(v)
 	switch {
-	case g == nil || !serves(*g) || g.Record.Image == "":
+	case g == nil || !serves(g) || g.Record.Image == "":
 		return fmt.Errorf("no successor serves (A4)")
 	case len(g.Record.Takes) > 0:
 		return fmt.Errorf("its successor has not got every disk (D5)")
+	case v.Record.Drained && !g.Record.Drained && g.Record.Generation == v.Record.Generation:
+		return fmt.Errorf("its node lives on with %s and would be left drained (A8)", g.Name)
 	}
 	return accounted(v)
 }
@@ -306,7 +323,7 @@ func (c *checker) rename(v VM, s Rename) error {
 		return fmt.Errorf("what it is to replace is in use")
 	case s.To != c.roll.VM || c.now.find(s.To) != nil:
 		return fmt.Errorf("the name %s is not free, or not its place's", s.To)
-	case !serves(v) || len(v.Record.Takes) > 0:
+	case !serves(&v) || len(v.Record.Takes) > 0:
 		return fmt.Errorf("it does not serve (A4)")
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 
 // standstill is what forbids every wave: a failed look, a pause, and as many failures as make a fleet stand still, which
 // let nothing but rolls back pass (A7).
-func standstill(p Plan, o Observed) error {
+func (c *checker) standstill(p Plan, o Observed) error {
 	if o.Problem != "" {
 		return fmt.Errorf("check plan: it acts on a failed look (D8): %s", o.Problem)
 	}
@@ -17,7 +17,7 @@ func standstill(p Plan, o Observed) error {
 		case v.Fleet != p.Fleet || !v.Record.Retired.IsZero() || failedBefore(o, v):
 		case v.Record.Paused:
 			return fmt.Errorf("check plan: it acts although %s is paused (A7)", v.Name)
-		case v.Record.Failed != "":
+		case v.Record.Failed != "" || c.late(&v):
 			bad, last = bad+1, v.Name
 		}
 	}

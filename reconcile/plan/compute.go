@@ -19,7 +19,7 @@ const parallel = 4
 // not as wanted (first those on the wanted image, then those on another), then VMs that are not wanted any more. VMs that serve are held to max_unavailable, with everything that
 // does not serve counted first, missing VMs and VMs claimed by others included.
 func Compute(want Desired, have Observed, now time.Time) Plan {
-	p := Plan{Fleet: want.Fleet, Claimer: want.Claimer, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), MaxFailed: max(1, want.Rollout.MaxFailed), Surge: surge(want)}
+	p := Plan{Fleet: want.Fleet, Claimer: want.Claimer, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), MaxFailed: max(1, want.Rollout.MaxFailed), Surge: surge(want), Want: &want, Now: now}
 	if have.Problem != "" {
 		p.Blocked = []Blocked{lookFailed(have)}
 		return p

@@ -246,6 +246,9 @@ type Plan struct {
 	MaxUnavailable int    // the bound Check holds the waves to
 	Surge          int    // the bound Check holds green VMs to
 	MaxFailed      int    // failed VMs at which Check lets nothing but a roll back pass
+
+	Want *Desired  // what it was made for: the policy that Check holds the waves to; nil in what a person asks for
+	Now  time.Time // when it was made; zero in what a person asks for
 }
 
 // Later is a VM that is not as wanted and waits, with the reason; nothing is wrong with it.
