@@ -98,9 +98,16 @@ func (p pair) proceed(m member) member {
 	}
 	m.reason = strings.Join(append([]string{m.reason}, differences(p.want, p.w, *p.green)...), "; ")
 	m.steps = append(p.heads(), p.rest()...)
-	m.calm = m.up && !p.fresh() && p.inUse() && p.blue.Power == On
+	m.calm = m.up && (!p.fresh() && p.inUse() && p.blue.Power == On || p.relied() && slices.ContainsFunc(m.steps, p.stopsGreen))
 	return m
 }
+
+// relied tells whether the green VM is the only one of the two that serves.
+func (p pair) relied() bool {
+	return Up(p.want, p.w, *p.green) == "" && (!p.inUse() || Up(p.want, p.w, *p.blue) != "")
+}
+
+func (p pair) stopsGreen(s Step) bool { return isShutdown(s) && s.VM() == p.green.Name }
 
 // fresh tells whether the green VM has, or will have, disks of its own.
 func (p pair) fresh() bool {
@@ -135,13 +142,18 @@ func (p pair) heads() []Step {
 }
 
 // rest returns the steps after the claims and the green VM's birth. What the green VM needs by itself is what an
-// in-place roll would do to it, as if it had its disks; around that the two VMs change places.
+// in-place roll would do to it, as if it had its disks, and it is drained as one that may have work already; around that
+// the two VMs change places. A green VM with blank disks takes work again before the blue one is drained.
 func (p pair) rest() []Step {
-	var furnish, boot []Step
-	whole, gated := *p.complete(), false
+	var furnish, boot, restore []Step
+	whole, gated, drained := *p.complete(), false, false
 	for _, s := range rest(p.want, p.w, whole, p.now, p.have.Files...) {
 		switch s.(type) {
-		case AwaitTask, Claim, Drain, Restore, Release:
+		case AwaitTask, Claim, Release:
+		case Restore:
+			if drained = !p.fresh(); p.fresh() {
+				restore = append(restore, s)
+			}
 		case AttachDisk, InstallKey:
 			furnish = append(furnish, s)
 		case AwaitReady:
@@ -154,6 +166,11 @@ func (p pair) rest() []Step {
 	if !gated && p.inUse() && whole.Age < p.want.Rollout.Settle {
 		boot = append(boot, gateOf(p.want, p.w, whole, whole.Record))
 	}
+	// It was made before the fleet had a drain: only its own record says, when the blue one is gone, that the node is drained.
+	if !drained && !p.fresh() && p.inUse() && (p.blue.Record.Drained || p.want.Rollout.Drain && p.blue.Power == On) {
+		boot, drained = append(boot, Drain{base: Of(p.green.Name), Next: "keep", Try: true}), true
+	}
+	boot = append(boot, restore...)
 	steps := furnish
 	switch {
 	case !p.inUse():
@@ -163,7 +180,7 @@ func (p pair) rest() []Step {
 	default:
 		steps = append(append(steps, p.handOver()...), boot...)
 	}
-	return append(steps, p.succeed()...)
+	return append(steps, p.succeed(drained)...)
 }
 
 // stop drains the blue VM and shuts it down.
@@ -181,14 +198,14 @@ func (p pair) stop(next string) []Step {
 
 // succeed returns the steps by which the green VM takes the place. A hand-over drained the node that lives on, so that
 // the green VM was born drained; a node with blank disks is another one.
-func (p pair) succeed() []Step {
+func (p pair) succeed(drained bool) []Step {
 	var steps []Step
 	if p.inUse() {
 		steps = append(steps, Retire{base: Of(p.blue.Name), To: p.have.retiredName(p.w.Name, p.now), At: p.now,
 			Why: fmt.Sprintf("another VM took its place in fleet %s, with image %s", p.want.Fleet, short(p.want.Image.Digest))})
 	}
 	steps = append(steps, Rename{base: Of(p.green.Name), To: p.w.Name})
-	if p.green.Record.Drained {
+	if drained {
 		steps = append(steps, Restore{Of(p.w.Name)})
 	}
 	return append(steps, Release{base: Of(p.w.Name), At: p.now})

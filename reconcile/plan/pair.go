@@ -17,7 +17,7 @@ func (p pair) bornAs(generation int, disks, takes []DiskRecord) VM {
 		Image: im.Digest, ImageID: im.ID, Token: Token(im.Digest, 1), Epoch: 1, Key: im.Trust.Key(),
 		Owner: p.want.Claimer, Expires: p.now.Add(p.want.TTL), Started: p.now,
 		Disks: disks, Takes: takes, Replaces: p.blue.ID, Generation: generation,
-		Engine: engine, Drained: p.want.Rollout.Drain && !p.fresh(),
+		Engine: engine, Drained: (p.want.Rollout.Drain || p.blue.Record.Drained) && !p.fresh(),
 	}
 	return VM{Name: GreenName(p.w.Name), ISO: im.Paths[p.w.Place.Store], CPUs: p.w.CPUs, MemoryMiB: p.w.MemoryMiB,
 		Firmware: p.w.Firmware, SecureBoot: p.w.SecureBoot, Record: rec}
