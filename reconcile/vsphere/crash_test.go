@@ -76,9 +76,10 @@ var crashes = []struct {
 // disk is the same one, with its bytes (safety.md, "Crash at every call"). A third of the calls is tried here, all of
 // them with LKV_SWEEP=1.
 func TestCrashAtEveryCall(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for i, c := range crashes {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
-			t.Parallel() // most of it is waiting
+			t.Parallel()
 			r := newRig(t, lab.Config{Driver: lab.Paper{BootDelay: time.Millisecond}})
 			v1, v2 := r.signed("iso v1", ownKey), r.signed("iso v2", ownKey)
 			n := 0

@@ -330,10 +330,10 @@ func (s *stage) looks(d plan.Desired, disks []imprint) []look {
 
 // attempt makes a fleet, changes it with one crash at the k-th mutating call (0: none), and returns what it looks like in
 // the end and how many calls there were before it first ended or died.
-func (s *stage) attempt(st strategy, n, k int, c crash) (end []look, calls int) {
+func (s *stage) attempt(st strategy, k int, c crash) (end []look, calls int) {
 	s.Helper()
 	what := fmt.Sprintf("%s, %s at call %d", st.name, c.name, k)
-	d := s.fleet(fmt.Sprintf("%s-%d", st.name, n), st.size)
+	d := s.fleet(fmt.Sprintf("%s-%d", st.name, k), st.size)
 	s.settle(strategy{}, d, nil)
 	disks := s.imprint(d)
 	if st.begin != nil {
@@ -387,26 +387,35 @@ func (s *stage) attempt(st strategy, n, k int, c crash) (end []look, calls int) 
 // and every data disk is the same one, in one place, with its bytes. A few calls of each are tried here, all of them
 // with LKV_SWEEP=1.
 func TestSweep(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for _, st := range strategies() {
 		t.Run(st.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t)
-			clean, calls := s.attempt(st, 0, 0, crash{name: "nothing"})
+			clean, calls := newStage(t).attempt(st, 0, crash{name: "nothing"})
 			t.Logf("%d calls; in the end: %+v", calls, clean)
-			tried := 0
 			for j, c := range sweepCrashes() {
-				for k := 1; k <= calls; k++ {
-					if !sweeping() && (j > 1 || k != 1+(len(st.name)+j*calls/3)%calls) {
-						continue
-					}
-					tried++
-					end, _ := s.attempt(st, tried, k, c)
-					if diff := cmp.Diff(clean, end); diff != "" {
-						t.Errorf("%s at call %d of %d ends elsewhere (-without +with):\n%s", c.name, k, calls, diff)
+				at := []int{1 + (len(st.name)+j*calls/3)%calls}
+				if sweeping() {
+					at = nil
+					for k := range calls {
+						at = append(at, k+1)
 					}
 				}
+				if j > 1 && !sweeping() {
+					break
+				}
+				t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+					t.Parallel()
+					s := newStage(t)
+					for _, k := range at {
+						end, _ := s.attempt(st, k, c)
+						if diff := cmp.Diff(clean, end); diff != "" {
+							t.Errorf("%s at call %d of %d ends elsewhere (-without +with):\n%s", c.name, k, calls, diff)
+						}
+					}
+					t.Logf("%d crashes", len(at))
+				})
 			}
-			t.Logf("%d crashes", tried)
 		})
 	}
 }
