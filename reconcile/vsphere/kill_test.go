@@ -46,7 +46,7 @@ var guards = []guard{
 	{"the filter lets nothing but capacity of a disk change", "gatevm.go", "if !reflect.DeepEqual(&want, d) {", "if false {", "TestGate|TestPermits|TestEveryOther"},
 	{"no disk is made twice", "diskfiles.go", "if err := f.neverExisted(ctx, s, desired); err != nil {", "if err := f.neverExisted(ctx, s, desired); false {", "TestDiskIsNeverMadeTwice|TestL08"},
 	{"no disk is made where there is no room", "diskfiles.go", "if ds.free >= need {", "if true {", "TestFullDatastore|TestL17"},
-	{"no disk grows where there is no room", "grow.go", "ds.free < need {", "false {", "TestL17"},
+	{"no disk grows where there is no room", "grow.go", "ds.free < need {", "false && ds.free < need {", "TestL17"},
 	{"a disk never shrinks", "grow.go", "case now.Bytes >= s.Bytes:\n\t\treturn nil", "case now.Bytes == s.Bytes:\n\t\treturn nil", "TestGuarded"},
 	{"disks grow while off only", "grow.go", "case v.vm.Power != plan.Off:", "case false:", "TestGuarded"},
 	{"only a VM that is off is retired", "replace.go", "if v.vm.Power != plan.Off {\n\t\treturn fmt.Errorf(\"%w: it is %s, only a VM that is off", "if false {\n\t\treturn fmt.Errorf(\"%w: it is %s, only a VM that is off", "TestGuarded"},
