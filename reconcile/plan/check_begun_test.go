@@ -107,7 +107,8 @@ func offences() []offence {
 			d, o := starting()
 			mute(&o, 0, 1, 2)
 			for i := range o.VMs {
-				o.VMs[i].Record.Rolled = t0.Add(-time.Hour)
+				v := &o.VMs[i]
+				v.Record.Rolled, v.Record.Token, v.Guest.Token = t0.Add(-time.Hour), Token(v.Record.Image, 1), Token(v.Record.Image, 1)
 			}
 			return d, o
 		}, func(p *Plan, _ *Observed) { p.Now = t0.Add(time.Second) },
