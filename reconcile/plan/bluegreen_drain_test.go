@@ -1,13 +1,15 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 )
 
 // pairAt is a blue-green fleet of two with a drain, in which a run died right after a step of the first replacement.
@@ -89,7 +91,7 @@ func wholeWay(t *testing.T, d Desired, o Observed) {
 		if err := Check(p, o); err != nil {
 			t.Fatalf("after %d of %d steps: %v", i, len(all), err)
 		}
-		if diff := cmp.Diff(all[i:], flat(p), steps, cmpopts.EquateEmpty()); diff != "" {
+		if diff := gocmp.Diff(all[i:], flat(p), steps, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("after %d of %d steps (-rest +computed):\n%s", i, len(all), diff)
 		}
 		if why := lost(start, o); why != "" {
@@ -104,6 +106,68 @@ func wholeWay(t *testing.T, d Desired, o Observed) {
 			t.Errorf("left behind: %s %+v", v.Name, v.Record)
 		}
 	}
+}
+
+// TestPairsUnderAChangedWish: a run dies anywhere, and somebody edits the spec before the next one. What is left is the
+// rest after every step, Check passes it, no disk is lost, as many VMs serve as must, and no node is left drained.
+func TestPairsUnderAChangedWish(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := genPairWish(t)
+		world := genPairWorld(t, d)
+		o, _ := genCut(t, Compute(d, world, t0), world, func(Observed, Roll, Step) {})
+		for i := range o.VMs {
+			o.VMs[i].ID = cmp.Or(o.VMs[i].ID, "id-new-"+o.VMs[i].Name)
+		}
+		edited(t, &d)
+		start, first := o, Compute(d, o, t0)
+		all, left := flat(first), byRoll(first)
+		floor := min(servingPairs(d, o), len(d.VMs)-d.Rollout.MaxUnavailable)
+		empty := cmpopts.IgnoreMapEntries(func(_ string, s []Step) bool { return len(s) == 0 })
+		for i := range len(all) + 1 {
+			p := Compute(d, o, t0)
+			if err := Check(p, o); err != nil {
+				t.Fatalf("after %d of %d steps: %v", i, len(all), err)
+			}
+			if diff := gocmp.Diff(left, byRoll(p), steps, cmpopts.EquateEmpty(), empty); diff != "" { // which roll goes on first may change
+				t.Fatalf("after %d of %d steps, the last %v (-rest +computed):\n%s", i, len(all), all[max(0, i-1)], diff)
+			}
+			if why := lost(start, o); why != "" {
+				t.Fatalf("after %d of %d steps: %s", i, len(all), why)
+			}
+			if n := servingPairs(d, o); n < floor {
+				t.Fatalf("after %d of %d steps %v: %d VMs serve, at least %d must (A1)", i, len(all), all[max(0, i-1)], n, floor)
+			}
+			if len(p.Waves) == 0 {
+				break
+			}
+			r := p.Waves[0].Rolls[0]
+			o, left[r.VM] = o.After(r.Steps[0]), left[r.VM][1:]
+		}
+		for _, v := range o.VMs {
+			if v.Record.Drained && v.Record.Retired.IsZero() && v.Record.Owner == me {
+				t.Fatalf("%s is left drained: %+v", v.Name, Compute(d, o, t0))
+			}
+		}
+	})
+}
+
+// edited changes what is wanted of a fleet, as somebody does in the middle of a rollout.
+func edited(t *rapid.T, d *Desired) {
+	for i := range d.VMs {
+		if rapid.IntRange(0, 2).Draw(t, d.VMs[i].Name+" gets more CPUs") == 0 {
+			d.VMs[i].CPUs = 8
+		}
+	}
+	if len(d.VMs[0].Disks) > 0 && rapid.Bool().Draw(t, "its disk grows") {
+		d.VMs[0].Disks[0].Bytes *= 2
+	}
+	if rapid.IntRange(0, 3).Draw(t, "a newer image") == 0 {
+		d.Image.Digest, d.Image.ID, d.Image.Paths = strings.Repeat("c", 64), "sha256:newer", map[string]string{"dc1": "[iso] lkv/worker/c.iso"}
+	}
+	r := &d.Rollout
+	r.Drain = rapid.Bool().Draw(t, "drains now")
+	r.Disk = rapid.SampledFrom([]string{HandOver, Fresh}).Draw(t, "disk now")
+	r.MaxUnavailable = rapid.IntRange(1, 3).Draw(t, "max_unavailable now")
 }
 
 // TestGreenThatServesAloneNeedsRoom: when the VM before it does not serve any more, a green VM that goes down takes its

@@ -155,7 +155,10 @@ func (s *story) do(step Step) {
 		}
 	}
 	name := step.VM()
-	if r, ok := step.(Rename); ok {
+	switch r := step.(type) {
+	case Rename:
+		name = r.To
+	case Retire:
 		name = r.To
 	}
 	v := s.o.find(name)
@@ -166,6 +169,13 @@ func (s *story) do(step Step) {
 		s.n++
 		v.ID, v.Home = fmt.Sprintf("id-%d", s.n), "[ssd-1] "+v.Name
 		v.Ref = v.ID
+	}
+	if _, ok := step.(Retire); ok { // from now on the place is served by the other, whatever that is called
+		for _, g := range s.o.VMs {
+			if g.Record.Replaces == v.ID && len(g.Disks) > 0 {
+				s.last[v.Ordinal] = inDatastore(g.Disks[0].Path)
+			}
+		}
 	}
 	for _, d := range v.Disks {
 		switch step.(type) {
