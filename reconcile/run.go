@@ -203,7 +203,7 @@ func (e *engine) weigh(p plan.Plan) {
 			}
 		}
 	}
-	blind := slices.ContainsFunc(p.Blocked, func(b plan.Blocked) bool { return b.Code == plan.R15 })
+	blind := slices.ContainsFunc(p.Blocked, func(b plan.Blocked) bool { return b.Code == plan.R15 || b.Code == plan.R20 })
 	for _, f := range e.doubts {
 		e.second[f.VM]++
 		if blind || next[f.VM] == f.Step || e.second[f.VM] > e.Attempts {

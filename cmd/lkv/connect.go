@@ -117,14 +117,15 @@ type sessions struct {
 	spec specs.Spec
 	log  *slog.Logger
 	open map[string]*vsphere.Client
-	who  string // owner of the claims of this run
+	out  map[string]error // vCenters that no placement needs and that could not be reached
+	who  string           // owner of the claims of this run
 
 	fetch  *fetcher          // nil: nothing is fetched from a registry
 	picked map[string]string // datastores by what a placement says
 }
 
 func (s system) sessions(spec specs.Spec, log *slog.Logger) *sessions {
-	return &sessions{s: s, spec: spec, log: log, open: map[string]*vsphere.Client{}, picked: map[string]string{}}
+	return &sessions{s: s, spec: spec, log: log, open: map[string]*vsphere.Client{}, out: map[string]error{}, picked: map[string]string{}}
 }
 
 // client returns the session with the vCenter of a block.

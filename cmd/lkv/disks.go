@@ -23,7 +23,7 @@ func (s system) disksCommand() *cli.Command {
 		Name: "disks", Usage: "data disks: list them, attach one again, delete one that nobody needs",
 		Subcommands: []*cli.Command{
 			{
-				Name: "list", Usage: "show every data disk of the vCenters that the fleets use, and who has it",
+				Name: "list", Usage: "show every data disk of the spec's vCenters, and who has it",
 				Description: "Orphans are disks that no VM has and no record names, and that no fleet of the spec would use again. What lies\n" +
 					"below lkv-disks of every datastore is shown, of whichever fleet or lkv.",
 				Flags:  []cli.Flag{&cli.BoolFlag{Name: "orphans", Usage: "only disks that nobody has or needs"}},
@@ -81,13 +81,13 @@ func (d diskStatus) state() string {
 	return "orphan"
 }
 
-// inventory is every data disk of the vCenters that a spec's fleets use.
+// inventory is every data disk of the vCenters of a spec.
 type inventory struct {
 	Disks  []diskStatus `json:"disks"`
 	Unread []string     `json:"unread"` // what could not be read: an orphan may be none
 }
 
-// inventory looks at every vCenter of the spec's fleets, and at every fleet, for the VMs that are missing.
+// inventory looks at every vCenter of the spec, and at every fleet, for the VMs that are missing.
 func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all inventory) error) error {
 	all, sets := inventory{[]diskStatus{}, []string{}}, map[string]vsphere.Disks{}
 	var x *sessions
@@ -98,6 +98,7 @@ func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all
 	}
 	return s.visitFleets(c, alone, choose, func(at *sessions, f specs.Fleet) error {
 		if x = at; f.Name == "" {
+			all.besides(c.Context, x, sets)
 			all.fill(sets, missing)
 			return then(x, all)
 		}
@@ -127,6 +128,27 @@ func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all
 		missing = append(missing, notThere(t.desired, have)...)
 		return nil
 	})
+}
+
+// besides looks at the vCenters of the spec that no fleet is placed in: disks may have been left there.
+func (all *inventory) besides(ctx context.Context, x *sessions, sets map[string]vsphere.Disks) {
+	seen := map[string]bool{"": true} // hosts have no VMs of fleets
+	for name := range sets {
+		seen[x.open[name].ID()] = true
+	}
+	for _, v := range x.spec.VCenters {
+		if _, done := sets[v.Name]; done {
+			continue
+		}
+		err := x.beside(ctx, vsphere.FleetConfig{VCenter: v.Name}).Err
+		if err == nil && !seen[x.open[v.Name].ID()] {
+			seen[x.open[v.Name].ID()] = true
+			sets[v.Name], err = x.open[v.Name].DataDisks(ctx)
+		}
+		if err != nil {
+			all.Unread = append(all.Unread, fmt.Sprintf("vCenter %s: %v", v.Name, err))
+		}
+	}
 }
 
 // missingVM is a VM that a fleet wants and that is not there: it would be made around its old disks.
@@ -250,7 +272,8 @@ func reattach(vm, disk string) reconcile.Decision {
 		mine := slices.DeleteFunc(slices.Clone(have.VMs), func(v plan.VM) bool { return v.Name != vm || v.Fleet != want.Fleet })
 		switch {
 		case have.Problem != "":
-			return refuse(plan.R15, "remove the cause, or wait until vCenter answers, and run the command again", "the look failed or is partial: %s", have.Problem)
+			b := have.Failed()
+			return refuse(b.Code, b.Clear, "%s", b.Reason)
 		case len(mine) != 1:
 			return refuse(plan.R22, "rename the one that does not belong to the fleet", "%d VMs of the fleet have this name", len(mine))
 		}

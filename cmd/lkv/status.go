@@ -126,7 +126,7 @@ func (x *sessions) status(ctx context.Context, f specs.Fleet) (fleetStatus, []vm
 	}
 	list := conditions(t.desired, have, x.s.Now())
 	if have.Problem != "" {
-		st, _, err = unseen(plan.Blocked{Code: plan.R15, Reason: have.Problem, Clear: "remove the cause, or wait until vCenter answers, and run lkv status again"})
+		st, _, err = unseen(have.Failed())
 	}
 	return st, list, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,10 +37,11 @@ type managed interface {
 	Journal(w *journal.Writer, about journal.Fleet) error
 }
 
-// managed connects the vCenters that a fleet's VMs are placed in.
+// managed connects the vCenters that a fleet's VMs are placed in, and the others of the spec: VMs and disks may have been
+// left there when the placements named them.
 func (x *sessions) managed(ctx context.Context, f specs.Fleet, cfg vsphere.FleetConfig) (managed, error) {
-	all := map[string]*vsphere.Fleet{}
-	several := slices.ContainsFunc(f.Placements, func(p specs.Placement) bool { return p.VCenter != f.Placements[0].VCenter })
+	all, besides := map[string]*vsphere.Fleet{}, map[string]vsphere.Beside{}
+	several := len(x.spec.VCenters) > 1
 	for _, p := range f.Placements {
 		if all[p.VCenter] != nil {
 			continue
@@ -55,10 +55,30 @@ func (x *sessions) managed(ctx context.Context, f specs.Fleet, cfg vsphere.Fleet
 		}
 		all[p.VCenter] = client.Fleet(cfg)
 	}
-	if several {
-		return vsphere.NewMany(all)
+	if !several {
+		return all[f.Placements[0].VCenter], nil
 	}
-	return all[f.Placements[0].VCenter], nil
+	for _, v := range x.spec.VCenters {
+		if cfg.VCenter = v.Name; all[v.Name] == nil {
+			besides[v.Name] = x.beside(ctx, cfg)
+		}
+	}
+	return vsphere.NewMany(all, besides)
+}
+
+// beside connects a vCenter that no placement of a fleet names. One that cannot be reached is said, once, and stops
+// nothing but the making of disks.
+func (x *sessions) beside(ctx context.Context, cfg vsphere.FleetConfig) vsphere.Beside {
+	if err := x.out[cfg.VCenter]; err != nil {
+		return vsphere.Beside{Err: err}
+	}
+	client, err := x.client(ctx, cfg.VCenter)
+	if err != nil {
+		x.out[cfg.VCenter] = err
+		x.s.note("lkv: warning: what fleets left in vCenter %s is not seen: %v\n", cfg.VCenter, err)
+		return vsphere.Beside{Err: err}
+	}
+	return vsphere.Beside{Fleet: client.Fleet(cfg)}
 }
 
 // fleets returns the fleets that --fleet names. What this version cannot do is refused before anything is connected.

@@ -117,7 +117,7 @@ func (m *Monitor) result(r reconcile.Result) (story []Event) {
 	}
 	for _, b := range r.Blocked {
 		f.blocked[b.Code]++
-		if b.Code == plan.R15 && m.failure == nil {
+		if (b.Code == plan.R15 || b.Code == plan.R20 && b.VM == "") && m.failure == nil {
 			m.failure = b
 		}
 		tell(b.VM+" "+string(b.Code), Event{Kind: Refused, VM: b.VM, Code: b.Code, Reason: b.Reason, Text: b.Error()})

@@ -16,7 +16,7 @@ type Adoption struct {
 // size and disks stay; the next plan finds it outdated. Of the Observed it needs that VM too, whatever its name is.
 func AdoptVM(want Desired, have Observed, a Adoption) Request {
 	if have.Problem != "" {
-		return Request{Blocked: []Blocked{lookFailed(have)}}
+		return Request{Blocked: []Blocked{have.Failed()}}
 	}
 	i := slices.IndexFunc(want.VMs, func(w WantVM) bool { return w.Ordinal == a.Ordinal })
 	if i < 0 {

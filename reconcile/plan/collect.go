@@ -12,7 +12,7 @@ import (
 func Collect(want Desired, have Observed, now time.Time, ttl time.Duration) Request {
 	var out Request
 	if have.Problem != "" {
-		out.Blocked = []Blocked{lookFailed(have)}
+		out.Blocked = []Blocked{have.Failed()}
 		return out
 	}
 	for _, v := range have.VMs {

@@ -21,7 +21,7 @@ const parallel = 4
 func Compute(want Desired, have Observed, now time.Time) Plan {
 	p := Plan{Fleet: want.Fleet, Claimer: want.Claimer, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), MaxFailed: max(1, want.Rollout.MaxFailed), Surge: surge(want), Want: &want, Now: now}
 	if have.Problem != "" {
-		p.Blocked = []Blocked{lookFailed(have)}
+		p.Blocked = []Blocked{have.Failed()}
 		return p
 	}
 	p.Extra, p.Retired = extra(want, have), retired(want, have)

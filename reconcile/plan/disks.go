@@ -154,12 +154,21 @@ func madeOnce(o Observed, path string) bool {
 	return slices.ContainsFunc(o.Made, func(m string) bool { return inDatastore(m) == path })
 }
 
-// Unseen refuses to make a disk of a VM while a datastore of the datacenter it is placed in cannot be looked into: the
-// disk may lie there, and not found is not gone (D7). An executor asks again with what it sees just before it makes one.
+// Unseen refuses to make a disk of a VM while a datastore of the datacenter it is placed in, or a vCenter that the fleet
+// may have been in, cannot be looked into: the disk may lie there, and not found is not gone (D7). An executor asks again
+// with what it sees just before it makes one.
 func Unseen(hidden []Hidden, vm string, at Placement, d WantDisk) *Blocked {
-	i := slices.IndexFunc(hidden, func(h Hidden) bool { return h.Datacenter == at.Datacenter })
+	i := slices.IndexFunc(hidden, func(h Hidden) bool { return h.VCenter != "" || h.Datacenter == at.Datacenter })
 	if i < 0 {
 		return nil
+	}
+	if h := hidden[i]; h.VCenter != "" {
+		where := fmt.Sprintf("in vCenter %s, which cannot be looked at: %s", h.VCenter, h.Why)
+		if h.Datastore != "" {
+			where = fmt.Sprintf("on datastore %s of vCenter %s, which is %s", h.Datastore, h.VCenter, h.Why)
+		}
+		return &Blocked{VM: vm, Code: R15, Reason: fmt.Sprintf("disk %s may lie %s; no VM of the fleet is placed in that vCenter now", d.Name, where),
+			Clear: "bring it back, or take the vcenter block out of the spec when the fleet never had anything there, and run lkv reconcile again"}
 	}
 	return &Blocked{VM: vm, Code: R15,
 		Reason: fmt.Sprintf("disk %s may lie on datastore %s, which is %s", d.Name, hidden[i].Datastore, hidden[i].Why),

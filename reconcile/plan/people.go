@@ -20,7 +20,7 @@ type Request struct {
 func Halt(want Desired, have Observed) Request {
 	var out Request
 	if have.Problem != "" {
-		out.Blocked = []Blocked{lookFailed(have)}
+		out.Blocked = []Blocked{have.Failed()}
 		return out
 	}
 	found := false
@@ -47,7 +47,7 @@ func Halt(want Desired, have Observed) Request {
 // whose only trace is that record makes it R06; what is in the middle of a replacement is R08.
 func ForgetVM(want Desired, have Observed, vm string, now time.Time) Request {
 	if have.Problem != "" {
-		return Request{Blocked: []Blocked{lookFailed(have)}}
+		return Request{Blocked: []Blocked{have.Failed()}}
 	}
 	v := have.find(vm)
 	if v == nil || v.Fleet != want.Fleet {

@@ -13,7 +13,7 @@ import (
 // is for the caller to know.
 func Resume(want Desired, have Observed, now time.Time) Request {
 	if have.Problem != "" {
-		return Request{Blocked: []Blocked{lookFailed(have)}}
+		return Request{Blocked: []Blocked{have.Failed()}}
 	}
 	var out Request
 	for _, v := range have.VMs {
@@ -104,8 +104,13 @@ func twice(o Observed, v VM) *Blocked {
 	return nil
 }
 
-// lookFailed is R15: nothing may be concluded.
-func lookFailed(have Observed) Blocked {
-	return Blocked{Code: R15, Reason: "the look at the fleet failed or is partial: " + have.Problem,
+// Failed is the refusal that a look with a Problem calls for, as nothing may be concluded from it: R15, or R20 where
+// vCenter says that a privilege is missing.
+func (o Observed) Failed() Blocked {
+	if o.Denied {
+		return Blocked{Code: R20, Reason: "the fleet cannot be looked at: " + o.Problem,
+			Clear: "give the role of lkv's user this privilege, on that object and its parents; lkv doctor shows all that are missing"}
+	}
+	return Blocked{Code: R15, Reason: "the look at the fleet failed or is partial: " + o.Problem,
 		Clear: "remove the cause, or wait until vCenter answers, and run the command again"}
 }

@@ -113,6 +113,7 @@ type WantDisk struct {
 // Observed is one complete look at a fleet. When Problem is not empty nothing may be concluded from the rest (law 6, R15).
 type Observed struct {
 	Problem string
+	Denied  bool       // Problem names a privilege that is missing, and on what (R20)
 	VMs     []VM       // VMs that carry this fleet's owner key, and VMs that merely have a wanted name (Owner empty or other)
 	Hidden  []Hidden   // datastores whose disks could not be listed
 	Files   []DiskFile // data disk files under [ds] lkv-disks/<fleet>/
@@ -134,6 +135,7 @@ type VM struct {
 	Name          string
 	ID            string // instance UUID
 	Ref           string // managed object reference, for messages
+	VCenter       string // that it is in, by the name that placements give it; empty when the fleet has one only
 	Fleet         string // owner key's fleet; empty when the VM is not ours
 	Ordinal       int
 	ChangeVersion string
@@ -200,8 +202,9 @@ type Disk struct {
 	Shared     bool   // multi-writer
 }
 
-// Hidden is a datastore that cannot be looked into now: any disk may lie there, so none is made meanwhile (D7).
-type Hidden struct{ Datacenter, Datastore, Why string }
+// Hidden is a datastore that cannot be looked into now: any disk may lie there, so none is made meanwhile (D7). With
+// VCenter it lies where no VM of the fleet is placed; without Datastore it is all of that vCenter.
+type Hidden struct{ VCenter, Datacenter, Datastore, Why string }
 
 // DiskFile is a data disk file on a datastore.
 type DiskFile struct {

@@ -104,6 +104,14 @@ func (c *Client) Close(ctx context.Context) error {
 // About returns product and version, for example "VMware vCenter Server 8.0.3".
 func (c *Client) About() string { return c.vim.ServiceContent.About.FullName }
 
+// ID tells vCenters apart, by whatever address they are reached. A host by itself has none.
+func (c *Client) ID() string {
+	if !c.vcenter() {
+		return ""
+	}
+	return c.vim.ServiceContent.About.InstanceUuid
+}
+
 // vcenter tells whether this is a vCenter, and not a host by itself.
 func (c *Client) vcenter() bool { return c.vim.ServiceContent.About.ApiType == "VirtualCenter" }
 

@@ -345,7 +345,7 @@ func (c *Client) DeleteDataDisk(ctx context.Context, datacenter, file string) er
 	}
 	all, err := c.DataDisks(ctx)
 	if err != nil {
-		return plan.Blocked{Code: plan.R15, Reason: "cannot prove that nobody uses the disk: " + err.Error(), Clear: "remove the cause, or wait until vCenter answers, and run the command again"}
+		return unproved("", "cannot prove that nobody uses the disk", "the command", c.refused(ctx, err))
 	}
 	if b := all.keeps(dc.InventoryPath, file); b != nil {
 		return *b

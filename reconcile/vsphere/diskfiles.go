@@ -250,7 +250,7 @@ func (f *Fleet) createDisk(ctx context.Context, s plan.CreateDisk, desired plan.
 func (f *Fleet) neverExisted(ctx context.Context, s plan.CreateDisk, desired plan.Desired) error {
 	all, err := f.lookFor(ctx, desired, true)
 	if err != nil {
-		return plan.Blocked{VM: s.VM(), Code: plan.R15, Reason: "cannot prove that the disk never existed: " + err.Error(), Clear: "remove the cause, or wait until vCenter answers, and run lkv reconcile again"}
+		return unproved(s.VM(), "cannot prove that the disk never existed", "lkv reconcile", f.c.refused(ctx, err))
 	}
 	if b := plan.Unseen(all.hidden, s.VM(), s.Place, s.Disk); b != nil {
 		return *b
@@ -281,6 +281,16 @@ func (f *Fleet) neverExisted(ctx context.Context, s plan.CreateDisk, desired pla
 		}
 	}
 	return nil
+}
+
+// unproved refuses what a failed look was to prove: R20 when a privilege is missing, else R15.
+func unproved(vm, what, command string, err error) error {
+	var b plan.Blocked
+	if !errors.As(err, &b) || b.Code != plan.R20 {
+		b = plan.Blocked{Code: plan.R15, Reason: err.Error(), Clear: "remove the cause, or wait until vCenter answers, and run " + command + " again"}
+	}
+	b.VM, b.Reason = vm, what+": "+b.Reason
+	return b
 }
 
 // thinReserve is what a datastore must have free before a thin disk is promised on it.

@@ -3,6 +3,7 @@ package vsphere
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -66,13 +67,20 @@ func CertificateEnd(ctx context.Context, cfg Config) (time.Time, error) {
 // Refused returns a missing privilege as the refusal that it is (R20), wherever an error comes from; every other error as
 // it is.
 func Refused(err error) error {
-	if isFault[*types.NoPermission](err) {
-		var f *types.NoPermission
-		fault.As(err, &f)
+	if f := denial(err); f != nil {
 		return plan.Blocked{Code: plan.R20, Reason: fmt.Sprintf("privilege %s is missing on %s", f.PrivilegeId, nameOf(f.Object)),
 			Clear: "give the role of lkv's user this privilege, on that object and its parents; lkv doctor shows all that are missing"}
 	}
 	return err
+}
+
+// denial returns the fault by which vCenter says that a privilege is missing; nil when the error is another one.
+func denial(err error) *types.NoPermission {
+	var f *types.NoPermission
+	if _, ok := fault.As(err, &f); !ok {
+		return nil
+	}
+	return f
 }
 
 func nameOf(ref *types.ManagedObjectReference) string {
@@ -80,6 +88,19 @@ func nameOf(ref *types.ManagedObjectReference) string {
 		return "an object that vCenter does not name"
 	}
 	return ref.Value
+}
+
+// refused is Refused with the object's name in the inventory, where this user may read it.
+func (c *Client) refused(ctx context.Context, err error) error {
+	var b plan.Blocked
+	f := denial(err)
+	if f == nil || f.Object == nil || !errors.As(Refused(err), &b) {
+		return Refused(err)
+	}
+	if list, err := c.retrieve(ctx, want{*f.Object, []string{"name"}}); err == nil {
+		b.Reason += fmt.Sprintf(" (%s %s)", f.Object.Type, plain(text(list[0], "name")))
+	}
+	return b
 }
 
 // Reach says how one datastore of a store can be used now.

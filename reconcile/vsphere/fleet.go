@@ -77,6 +77,11 @@ func (f *Fleet) observe(ctx context.Context, desired plan.Desired, allFiles bool
 	if ctx.Err() != nil {
 		return plan.Observed{Problem: err.Error()}, context.Cause(ctx)
 	}
+	err = f.c.refused(ctx, err)
+	var denied plan.Blocked
+	if errors.As(err, &denied) && denied.Code == plan.R20 {
+		return plan.Observed{Problem: denied.Reason, Denied: true}, nil
+	}
 	return plan.Observed{Problem: err.Error()}, nil
 }
 
@@ -90,7 +95,7 @@ func (f *Fleet) Execute(ctx context.Context, step plan.Step, desired plan.Desire
 	if err == nil {
 		return nil
 	}
-	err = refusal(step.VM(), err)
+	err = refusal(step.VM(), f.c.refused(ctx, err))
 	var blocked plan.Blocked
 	if errors.As(err, &blocked) {
 		return blocked

@@ -23,44 +23,87 @@ import (
 // that the disk was made once (R06, never a second one), and in both it is there twice (R06). Whether another VM has
 // such a file, by its path or its UUID, is asked across all of them.
 //
-// Not supported: moving a VM from one vCenter to another, and a vCenter that no placement names any more: what the
-// fleet has there is not seen.
+// A vCenter that no placement names may have been in them once. It is looked at for what the fleet left there: VMs whose
+// record names the fleet, and disks. One that cannot be read stops nothing but the making of disks.
+//
+// Not supported: moving a VM from one vCenter to another (R06).
 type Many struct {
-	fleets map[string]*Fleet // by the name that placements give their vCenter
+	fleets  map[string]*Fleet // by the name that placements give their vCenter
+	besides map[string]Beside // that no placement names
 
 	mu sync.Mutex
 	at map[string][]string // vCenters in which a VM was seen last, by fleet and name, and by instance UUID
 }
 
+// Beside is a vCenter that no placement of a fleet names.
+type Beside struct {
+	Fleet *Fleet // nil when it cannot be reached
+	Err   error  // then why
+}
+
 // NewMany returns one fleet's observer and executor, from those of its vCenters by the name that placements have for
-// them. Each must have that name in its FleetConfig.
-func NewMany(fleets map[string]*Fleet) (*Many, error) {
+// them, and those of other vCenters. Each must have that name in its FleetConfig. Another name for the vCenter of a
+// placement, and what is a host and no vCenter, is left out.
+func NewMany(fleets map[string]*Fleet, besides map[string]Beside) (*Many, error) {
 	if len(fleets) == 0 {
 		return nil, errors.New("a fleet of several vCenters: it has none")
 	}
+	m := &Many{fleets: maps.Clone(fleets), besides: map[string]Beside{}, at: map[string][]string{}}
+	seen := map[string]bool{"": true}
 	for name, f := range fleets {
 		if name == "" || f.cfg.VCenter != name {
 			return nil, fmt.Errorf("a fleet of several vCenters: %q calls itself %q", name, f.cfg.VCenter)
 		}
+		seen[f.c.ID()] = true
 	}
-	return &Many{fleets: maps.Clone(fleets), at: map[string][]string{}}, nil
+	for _, name := range slices.Sorted(maps.Keys(besides)) {
+		b := besides[name]
+		switch {
+		case name == "" || fleets[name] != nil || (b.Fleet == nil) == (b.Err == nil) || b.Fleet != nil && b.Fleet.cfg.VCenter != name:
+			return nil, fmt.Errorf("a fleet of several vCenters: %q is in it twice, or neither reached nor not", name)
+		case b.Fleet == nil:
+			m.besides[name] = b
+		case !seen[b.Fleet.c.ID()]:
+			seen[b.Fleet.c.ID()] = true
+			m.besides[name] = b
+		}
+	}
+	return m, nil
 }
 
-func (m *Many) names() []string { return slices.Sorted(maps.Keys(m.fleets)) }
+// names are those of every vCenter that can be reached.
+func (m *Many) names() []string {
+	names := slices.Collect(maps.Keys(m.fleets))
+	for name, b := range m.besides {
+		if b.Fleet != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
-// Observe takes one complete look at every vCenter, at the same time, and puts them together. When one of them cannot
-// be read, Problem says so and nothing else is to be believed.
+func (m *Many) fleet(name string) *Fleet {
+	if f := m.fleets[name]; f != nil {
+		return f
+	}
+	return m.besides[name].Fleet
+}
+
+// Observe takes one complete look at every vCenter, at the same time, and puts them together. When one that a placement
+// names cannot be read, Problem says so and nothing else is to be believed.
 func (m *Many) Observe(ctx context.Context, desired plan.Desired) (plan.Observed, error) {
-	names := m.names()
-	looks, problem, err := m.looks(ctx, names, desired, false)
-	if problem == "" && err == nil && incomplete(desired, looks) {
-		looks, problem, err = m.looks(ctx, names, desired, true)
+	all, failed, err := m.looks(ctx, desired, false)
+	if failed.Problem == "" && err == nil && incomplete(desired, all.looks) {
+		all, failed, err = m.looks(ctx, desired, true)
 	}
-	if problem != "" || err != nil {
-		return plan.Observed{Problem: problem}, err
+	if failed.Problem != "" || err != nil {
+		return failed, err
 	}
-	m.remember(desired.Fleet, names, looks)
-	return joined(desired, names, looks), nil
+	m.remember(desired.Fleet, all.names, all.looks)
+	out := joined(desired, all.names, all.looks)
+	out.Hidden = append(out.Hidden, all.hidden...)
+	return out, nil
 }
 
 // incomplete tells whether a wanted VM is missing, so that files matter in every vCenter: one whose own VMs are all
@@ -73,25 +116,68 @@ func incomplete(desired plan.Desired, looks []plan.Observed) bool {
 	})
 }
 
-// looks looks at every vCenter. Problem says why they are not to be believed.
-func (m *Many) looks(ctx context.Context, names []string, desired plan.Desired, allFiles bool) (looks []plan.Observed, problem string, err error) {
-	looks = make([]plan.Observed, len(names))
-	errs := make([]error, len(names))
+// panorama are looks at several vCenters, and those that could not be looked at and need not be.
+type panorama struct {
+	names  []string
+	looks  []plan.Observed
+	hidden []plan.Hidden
+}
+
+// looks looks at every vCenter. The second result says why they are not to be believed.
+func (m *Many) looks(ctx context.Context, desired plan.Desired, allFiles bool) (panorama, plan.Observed, error) {
+	names := m.names()
+	looks, errs := make([]plan.Observed, len(names)), make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		f := m.fleets[name]
+		f := m.fleet(name)
 		wg.Go(func() { looks[i], errs[i] = f.observe(ctx, desired, allFiles || f.cfg.AllFiles) })
 	}
 	wg.Wait()
+	all := panorama{hidden: m.unreached()}
 	for i, name := range names {
-		if errs[i] != nil {
-			return nil, fmt.Sprintf("vCenter %s: %v", name, errs[i]), errs[i]
+		o := looks[i]
+		switch {
+		case errs[i] != nil:
+			return all, plan.Observed{Problem: fmt.Sprintf("vCenter %s: %v", name, errs[i])}, errs[i]
+		case o.Problem != "" && m.fleets[name] != nil:
+			return all, plan.Observed{Problem: fmt.Sprintf("vCenter %s: %s", name, o.Problem), Denied: o.Denied}, nil
+		case o.Problem != "":
+			all.hidden = append(all.hidden, plan.Hidden{VCenter: name, Why: o.Problem})
+			continue
+		case m.fleets[name] == nil:
+			o = leftIn(o, desired)
 		}
-		if looks[i].Problem != "" {
-			return nil, fmt.Sprintf("vCenter %s: %s", name, looks[i].Problem), nil
+		all.names, all.looks = append(all.names, name), append(all.looks, o)
+	}
+	return all, plan.Observed{}, nil
+}
+
+// unreached are the vCenters that there is no session with.
+func (m *Many) unreached() (out []plan.Hidden) {
+	for _, name := range slices.Sorted(maps.Keys(m.besides)) {
+		if err := m.besides[name].Err; err != nil {
+			out = append(out, plan.Hidden{VCenter: name, Why: err.Error()})
 		}
 	}
-	return looks, "", nil
+	return out
+}
+
+// leftIn is what a look at a vCenter that no placement names means to the fleet. Others may use its names there, unless
+// they have one of its disks.
+func leftIn(o plan.Observed, desired plan.Desired) plan.Observed {
+	disks := map[string]bool{}
+	for _, v := range o.VMs {
+		for _, d := range v.Disks {
+			disks[d.UUID] = disks[d.UUID] || v.Fleet == desired.Fleet
+		}
+	}
+	for _, f := range o.Files {
+		disks[f.UUID] = true
+	}
+	o.VMs = slices.DeleteFunc(slices.Clone(o.VMs), func(v plan.VM) bool {
+		return v.Fleet != desired.Fleet && !slices.ContainsFunc(v.Disks, func(d plan.Disk) bool { return disks[d.UUID] })
+	})
+	return o
 }
 
 // remember keeps where VMs were seen.
@@ -116,7 +202,7 @@ func joined(desired plan.Desired, names []string, looks []plan.Observed) plan.Ob
 	var out plan.Observed
 	for i, o := range looks {
 		for _, v := range o.VMs {
-			v.Ref = names[i] + "/" + v.Ref // two vCenters give the same ones
+			v.Ref, v.VCenter = names[i]+"/"+v.Ref, names[i] // two vCenters give the same references
 			out.VMs = append(out.VMs, v)
 		}
 		out.Hidden = append(out.Hidden, o.Hidden...)
@@ -168,7 +254,7 @@ func (m *Many) Execute(ctx context.Context, step plan.Step, desired plan.Desired
 	if err != nil {
 		return err
 	}
-	f := m.fleets[name]
+	f := m.fleet(name)
 	if f == nil {
 		return fmt.Errorf("VM %s is placed in vCenter %q, which the fleet does not have", step.VM(), name)
 	}
@@ -209,6 +295,11 @@ func (m *Many) route(step plan.Step, desired plan.Desired) (string, error) {
 
 // nowhereElse proves, before a disk or a VM is made, that no other vCenter has it (D7): what was seen last may be old.
 func (m *Many) nowhereElse(ctx context.Context, here string, step plan.Step, desired plan.Desired) error {
+	if s, ok := step.(plan.CreateDisk); ok {
+		if b := plan.Unseen(m.unreached(), s.VM(), s.Place, s.Disk); b != nil {
+			return *b
+		}
+	}
 	for _, name := range m.names() {
 		if name == here {
 			continue
@@ -216,9 +307,9 @@ func (m *Many) nowhereElse(ctx context.Context, here string, step plan.Step, des
 		var err error
 		switch s := step.(type) {
 		case plan.CreateDisk:
-			err = m.fleets[name].neverExisted(ctx, s, desired)
+			err = m.fleet(name).neverExisted(ctx, s, desired)
 		case plan.CreateVM:
-			err = m.fleets[name].nobodyNamed(ctx, s, desired)
+			err = m.fleet(name).nobodyNamed(ctx, s, desired, m.fleets[name] == nil)
 		}
 		var b plan.Blocked
 		if errors.As(err, &b) {
@@ -233,9 +324,12 @@ func (m *Many) nowhereElse(ctx context.Context, here string, step plan.Step, des
 }
 
 // nobodyNamed refuses to make a VM of whose name or place this vCenter has one already. The VM that it replaces has its
-// place rightfully.
-func (f *Fleet) nobodyNamed(ctx context.Context, s plan.CreateVM, desired plan.Desired) error {
+// place rightfully. With left, only VMs of the fleet count.
+func (f *Fleet) nobodyNamed(ctx context.Context, s plan.CreateVM, desired plan.Desired, left bool) error {
 	list, err := f.rivals(ctx, s, desired)
+	if left {
+		list = slices.DeleteFunc(list, func(v sighted) bool { return v.vm.Fleet != desired.Fleet })
+	}
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -269,7 +363,7 @@ func (m *Many) follow(vcenter string, step plan.Step, desired plan.Desired) {
 func (m *Many) Journal(w *journal.Writer, about journal.Fleet) error {
 	var all []*recorder
 	for _, name := range m.names() {
-		f := m.fleets[name]
+		f := m.fleet(name)
 		if err := f.Journal(w, about); err != nil {
 			return fmt.Errorf("vCenter %s: %w", name, err)
 		}

@@ -41,7 +41,7 @@ func (p *pair) fresh() *vsphere.Many {
 	for name, r := range map[string]*rig{"north": p.north, "south": p.south} {
 		fleets[name] = r.c.Fleet(vsphere.FleetConfig{OwnerID: "test", Now: time.Now, VCenter: name})
 	}
-	m, err := vsphere.NewMany(fleets)
+	m, err := vsphere.NewMany(fleets, nil)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -208,10 +208,10 @@ func TestStepsForAnAmbiguousVM(t *testing.T) {
 	if err := p.many.Execute(t.Context(), green, d); !errors.As(err, &b) || b.Code != plan.R06 {
 		t.Errorf("a green without its blue: %v", err)
 	}
-	if _, err := vsphere.NewMany(nil); err == nil {
+	if _, err := vsphere.NewMany(nil, nil); err == nil {
 		t.Error("no vCenter at all")
 	}
-	if _, err := vsphere.NewMany(map[string]*vsphere.Fleet{"north": p.south.fleet}); err == nil {
+	if _, err := vsphere.NewMany(map[string]*vsphere.Fleet{"north": p.south.fleet}, nil); err == nil {
 		t.Error("a vCenter under another name")
 	}
 }

@@ -166,6 +166,9 @@ func (f *Fleet) diskStores(ctx context.Context, at places, desired plan.Desired)
 				return nil, nil, err
 			}
 		}
+		for i := range hidden {
+			hidden[i].VCenter = f.cfg.VCenter
+		}
 	}
 	return stores, hidden, nil
 }

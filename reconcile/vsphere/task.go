@@ -138,11 +138,10 @@ func refusal(vm string, err error) error {
 		return blocked
 	case fault.Is(err, &types.ConcurrentAccess{}):
 		return fmt.Errorf("%s: %w", vm, ErrChanged)
-	case isFault[*types.NoPermission](err):
-		var f *types.NoPermission
-		fault.As(err, &f)
-		return plan.Blocked{VM: vm, Code: plan.R20, Reason: "privilege " + f.PrivilegeId + " is missing",
-			Clear: "give the role of lkv's user this privilege, on that object and its parents"}
+	case denial(err) != nil:
+		errors.As(Refused(err), &blocked)
+		blocked.VM = vm
+		return blocked
 	case isFault[*types.FileLocked](err):
 		return plan.Blocked{VM: vm, Code: plan.R07, Reason: "a file is locked, so another VM uses it: " + err.Error(),
 			Clear: "find the VM that holds the disk and power it off"}
