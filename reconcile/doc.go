@@ -28,6 +28,16 @@ type Executor interface {
 	Execute(ctx context.Context, s plan.Step, want plan.Desired) error
 }
 
+// Watcher makes waiting for one VM cheap: a whole look asks about every VM.
+type Watcher interface {
+	// Glance reads one VM of the fleet afresh. One that is not found is an error: unknown, not gone.
+	Glance(ctx context.Context, vm string, want plan.Desired) (plan.VM, error)
+	// Watch returns a channel that holds a hint whenever the VM may have changed since the last hint was taken, and
+	// since Watch was called. When its guest is up already, one is there from the beginning. It is closed when ctx has
+	// ended, or when nothing can be told any more.
+	Watch(ctx context.Context, vm string, want plan.Desired) (<-chan struct{}, error)
+}
+
 // Prober makes the ready checks that need no vCenter.
 type Prober interface {
 	// Probe returns one outcome per check for a VM that is powered on. It has its own deadlines.

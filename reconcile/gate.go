@@ -29,72 +29,6 @@ func shown(v plan.VM) string {
 	return ""
 }
 
-// await looks until the gate has held for the settle time. It fails when it does not hold once the deadline has
-// passed, and at once when the guest of this very boot says that it failed: a guest does not recover from that.
-// A look that failed counts neither for the VM nor against it.
-func (e *engine) await(ctx context.Context, r plan.Roll, s plan.AwaitReady) error {
-	deadline := e.deadline(s)
-	var since, seen time.Time // holds without a break since; last look that worked
-	said := ""
-	for {
-		if err := e.renew(ctx, r, s); err != nil {
-			return err
-		}
-		g, err := e.gate(ctx, s)
-		if err != nil {
-			return err
-		}
-		if why := cmp.Or(g.why, g.blind); why != said && why != "" {
-			said = why
-			e.emit(Event{VM: s.VM(), Step: s.String(), State: Waiting, Reason: why})
-		}
-		now := e.Clock.Now()
-		switch {
-		case g.blind != "":
-			if now.Sub(seen) > s.Settle {
-				since = time.Time{} // too much may have happened unseen
-			}
-		case g.why != "":
-			since, seen = time.Time{}, now
-		default:
-			if seen = now; since.IsZero() {
-				since = now
-			}
-			if now.Sub(since) >= s.Settle {
-				e.passed(r.VM)
-				return nil
-			}
-		}
-		switch late := since.IsZero() && !now.Before(deadline); {
-		case g.final:
-			return gateError{g.why}
-		case late && g.blind != "":
-			return fmt.Errorf("wait until ready: %s passed and %s", s.Timeout, g.blind)
-		case late:
-			return gateError{fmt.Sprintf("not ready after %s: %s", s.Timeout, g.why)}
-		}
-		pause := e.Poll
-		if g.why != "" {
-			pause = e.patience(s.VM(), now)
-		}
-		if err := e.Clock.Sleep(ctx, pause); err != nil {
-			return err
-		}
-	}
-}
-
-// patience is the pause before the next look at a VM that is not ready. What this run has just powered on boots first,
-// and is then looked at half as often as others: every look asks vCenter about everything.
-func (e *engine) patience(vm string, now time.Time) time.Duration {
-	e.mu.Lock()
-	on, ok := e.started[vm]
-	e.mu.Unlock()
-	if !ok {
-		return e.Poll
-	}
-	return max(2*e.Poll, 4*e.Poll-now.Sub(on))
-}
-
 // relieved asks, before a VM is taken down or retired because another one has its place, that this one serves. A gate
 // that another run saw is waited for again; since this run's own the drain may have taken long, and it is looked once
 // more (A1, A4). Before a hand-over, which begins by taking the VM down, there is nothing to ask.
@@ -134,33 +68,27 @@ func (e *engine) deadline(s plan.AwaitReady) time.Time {
 
 // verdict is what one look says about a gate.
 type verdict struct {
-	why   string // it does not hold; empty when it does
-	final bool   // and waiting is no use
-	blind string // the look failed, so nothing is known
+	why   string   // it does not hold; empty when it does
+	final bool     // and waiting is no use
+	blind string   // the look failed, so nothing is known
+	vm    *plan.VM // as it was seen; nil when it was not
 }
 
 // gate looks once. The error is a refusal: the VM is not ours any more.
 func (e *engine) gate(ctx context.Context, s plan.AwaitReady) (verdict, error) {
-	have, err := e.observe(ctx)
-	switch {
-	case err != nil:
-		return verdict{blind: "the look failed: " + err.Error()}, nil
-	case have.Problem != "":
-		return verdict{blind: "the look is partial: " + have.Problem}, nil
+	v, blind := e.lookAt(ctx, s.VM())
+	if blind != "" {
+		return verdict{blind: blind}, nil
 	}
-	for _, v := range have.VMs {
-		w := e.memberOf(v)
-		if w == nil || v.Name != s.VM() {
-			continue
-		}
-		if lost := e.lost(v); lost != nil {
-			return verdict{}, *lost
-		}
-		why := e.holds(s, *w, v)
-		failed := v.Power == plan.On && v.Guest.State == "failed" && v.Guest.Token == v.Record.Token && v.Guest.ImageID == v.Record.ImageID
-		return verdict{why: why, final: why != "" && failed}, nil
+	if v == nil {
+		return verdict{why: "the VM is not there"}, nil
 	}
-	return verdict{why: "the VM is not there"}, nil
+	if lost := e.lost(*v); lost != nil {
+		return verdict{}, *lost
+	}
+	why := e.holds(s, *e.memberOf(*v), *v)
+	failed := v.Power == plan.On && v.Guest.State == "failed" && v.Guest.Token == v.Record.Token && v.Guest.ImageID == v.Record.ImageID
+	return verdict{why: why, final: why != "" && failed, vm: v}, nil
 }
 
 // holds says why the gate does not hold for a VM, or "": it runs the wanted image, or, in a rollback, the image that

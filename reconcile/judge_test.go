@@ -60,7 +60,7 @@ func (w *world) judge(r *run, s plan.Step, d plan.Desired, before plan.Observed)
 	case plan.Release:
 		w.judgeRelease(r, s, *v)
 	case plan.Retire:
-		if g := heirOf(before, *v); g != nil && !w.shocked[g.ID].After(r.lookAt) && w.upFor(*g) < w.want.Rollout.Settle {
+		if g := heirOf(before, *v); g != nil && !w.shocked[g.ID].After(r.saw[g.ID]) && w.upFor(*g) < w.want.Rollout.Settle {
 			w.note(s, "A4: %s has served for %s when it takes the place", g.Name, w.upFor(*g))
 		}
 	case plan.DestroyVM:
@@ -124,7 +124,7 @@ func (w *world) judgePowerOn(s plan.PowerOn, v plan.VM) {
 // judgeRelease asks of a roll that ends well that the VM has served for the settle time (A4), and of every roll that
 // it leaves no node without work (A8).
 func (w *world) judgeRelease(r *run, s plan.Release, v plan.VM) {
-	if !s.At.IsZero() && !w.ledger.touched[v.ID] && !w.shocked[v.ID].After(r.lookAt) && w.upFor(v) < w.want.Rollout.Settle {
+	if !s.At.IsZero() && !w.ledger.touched[v.ID] && !w.shocked[v.ID].After(r.saw[v.ID]) && w.upFor(v) < w.want.Rollout.Settle {
 		w.note(s, "A4: it has served for %s", w.upFor(v))
 	}
 	if w.drained[node(v)] && v.Power == plan.On {

@@ -108,7 +108,7 @@ var mutants = []mutant{
 		}
 	}, look: func(o plan.Observed, _ string) plan.Observed { o.Problem, o.Made = "", nil; return o }},
 	{name: "gate passes too early", scenario: "drain", options: func(o *Options, _ *world, _ *run) { o.Desired.Rollout.Settle = 0 }},
-	{name: "guest believed before it speaks", scenario: "drain", options: func(o *Options, w *world, r *run) { o.Observer = liar{r, w} }},
+	{name: "guest believed before it speaks", scenario: "drain", options: func(o *Options, w *world, r *run) { o.Observer, o.Watcher = liar{r, w}, nil }},
 	{name: "drainer does nothing", scenario: "drain", options: func(o *Options, _ *world, _ *run) { o.Drainer = idle{} }},
 	{name: "failure not written down", scenario: "pause", options: func(o *Options, _ *world, r *run) { o.Executor = deaf[plan.Fail]{r} }},
 	{name: "claims not renewed", scenario: "drain", options: func(o *Options, w *world, r *run) {

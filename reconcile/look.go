@@ -48,19 +48,56 @@ func (e *engine) observe(ctx context.Context) (plan.Observed, error) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, probes)
 	for i := range have.VMs {
-		v := &have.VMs[i]
-		w := e.memberOf(*v)
-		if w == nil || v.Power != plan.On {
-			continue
-		}
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			v.Guest.Probes = e.Prober.Probe(ctx, *w, *v)
+			e.probe(ctx, &have.VMs[i])
 		})
 	}
 	wg.Wait()
 	return have, nil
+}
+
+// probe makes the outside checks of a member of the fleet that is on.
+func (e *engine) probe(ctx context.Context, v *plan.VM) {
+	if w := e.memberOf(*v); w != nil && v.Power == plan.On && e.Prober != nil {
+		v.Guest.Probes = e.Prober.Probe(ctx, *w, *v)
+	}
+}
+
+// lookAt looks at one member of the fleet, nil when it is not there. blind says why nothing is known about it.
+func (e *engine) lookAt(ctx context.Context, name string) (vm *plan.VM, blind string) {
+	if e.Watcher != nil {
+		return e.glance(ctx, name)
+	}
+	have, err := e.observe(ctx)
+	switch {
+	case err != nil:
+		return nil, "the look failed: " + err.Error()
+	case have.Problem != "":
+		return nil, "the look is partial: " + have.Problem
+	}
+	i := slices.IndexFunc(have.VMs, func(v plan.VM) bool { return v.Name == name && e.memberOf(v) != nil })
+	if i < 0 {
+		return nil, ""
+	}
+	return &have.VMs[i], ""
+}
+
+// glance is lookAt where one VM can be read without the others.
+func (e *engine) glance(ctx context.Context, name string) (*plan.VM, string) {
+	ctx, cancel := context.WithTimeout(ctx, e.CallTimeout)
+	defer cancel()
+	v, err := e.Watcher.Glance(ctx, name, e.Desired)
+	if err != nil {
+		return nil, "the look failed: " + err.Error()
+	}
+	e.remember(plan.Observed{VMs: []plan.VM{v}})
+	if e.memberOf(v) == nil {
+		return nil, ""
+	}
+	e.probe(ctx, &v)
+	return &v, ""
 }
 
 // memberOf returns the wanted VM whose place a VM of the fleet has, or is about to take; nil when it has none.

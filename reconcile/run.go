@@ -12,11 +12,12 @@ import (
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
-// Options say what to reconcile and with what. Prober and Events may be nil.
+// Options say what to reconcile and with what. Watcher, Prober and Events may be nil.
 type Options struct {
 	Desired     plan.Desired
 	Observer    Observer
 	Executor    Executor
+	Watcher     Watcher // nil: whoever waits takes whole looks
 	Prober      Prober
 	Drainer     Drainer // needed when Desired.Rollout.Drain
 	Clock       Clock

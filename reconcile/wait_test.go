@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -11,33 +12,116 @@ import (
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
-// TestSettle: the gate must hold without a break for the settle time, whatever is seen or not seen in between.
+// TestSettle: the gate must hold without a break for the settle time, whatever is seen or not seen in between, and
+// whoever tells of it. Where nobody tells, it is only noticed later.
 func TestSettle(t *testing.T) {
 	for name, c := range map[string]struct {
-		from, to time.Duration // what happens to the guest or to our sight, since the roll began
-		blind    bool
-		min, max time.Duration // how long the roll takes
+		from, to         time.Duration // what happens to the guest or to our sight, since the roll began
+		blind            bool
+		min, told, alone time.Duration // how long the roll takes: at least, at most while changes are told, and at most else
 	}{
-		"nothing happens":  {0, 0, false, 70 * time.Second, 75 * time.Second},
-		"it flaps":         {50 * time.Second, 55 * time.Second, false, 85 * time.Second, 90 * time.Second},
-		"a look fails":     {50 * time.Second, 55 * time.Second, true, 70 * time.Second, 75 * time.Second},
-		"looks fail early": {0, 60 * time.Second, true, 90 * time.Second, 100 * time.Second},
-		"long blindness":   {50 * time.Second, 5 * time.Minute, true, 330 * time.Second, 335 * time.Second},
+		"nothing happens":  {0, 0, false, 70 * time.Second, 75 * time.Second, 80 * time.Second},
+		"it flaps":         {50 * time.Second, 55 * time.Second, false, 85 * time.Second, 90 * time.Second, 105 * time.Second},
+		"a look fails":     {50 * time.Second, 55 * time.Second, true, 70 * time.Second, 75 * time.Second, 80 * time.Second},
+		"looks fail early": {0, 60 * time.Second, true, 90 * time.Second, 110 * time.Second, 110 * time.Second},
+		"long blindness":   {50 * time.Second, 5 * time.Minute, true, 330 * time.Second, 400 * time.Second, 400 * time.Second},
+	} {
+		for _, told := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, told %v", name, told), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d := wish(1, "a")
+					w := newWorld(d, 1)
+					began := time.Now()
+					w.badLook = func(n int) (plan.Observed, error, bool) {
+						now := time.Since(began)
+						return plan.Observed{Problem: "half of vCenter is away"}, nil, c.blind && n > 2 && now >= c.from && now < c.to
+					}
+					turn := func(after time.Duration, sick bool) {
+						time.AfterFunc(after, func() {
+							w.mu.Lock()
+							defer w.mu.Unlock()
+							w.sick[newDigest] = sick
+						})
+					}
+					if !c.blind {
+						turn(c.from, c.to > 0)
+						turn(c.to, false)
+					}
+					o, most := options(d, &run{w: w}), c.told
+					if !told {
+						o.Watcher, most = nil, c.alone
+					}
+					if res, err := Run(t.Context(), o); err != nil || res.Outcome != Converged {
+						t.Fatalf("%+v, %v", res, err)
+					}
+					intact(t, w)
+					if took := time.Since(began); took < c.min || took > most {
+						t.Errorf("it took %s, want %s to %s", took, c.min, most)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestLongWaitsAreCheap: how many looks a gate takes hardly depends on how long it is waited, whether somebody tells of
+// changes, somebody does who never says anything, or nobody.
+func TestLongWaitsAreCheap(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Options, *run)
+		most   int // looks at one VM whose image never comes up, in ten minutes
+	}{
+		"told":        {func(*Options, *run) {}, 12},
+		"hints lost":  {func(_ *Options, r *run) { r.deaf = true }, 10},
+		"nobody told": {func(o *Options, _ *run) { o.Watcher = nil }, 26},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := wish(1, "a")
 				w := newWorld(d, 1)
+				w.sick[newDigest] = true
+				r := &run{w: w}
+				o := options(d, r)
+				c.change(&o, r)
 				began := time.Now()
-				w.badLook = func(n int) (plan.Observed, error, bool) {
-					now := time.Since(began)
-					trouble := n > 2 && now >= c.from && now < c.to
-					w.sick[newDigest] = trouble && !c.blind
-					return plan.Observed{Problem: "half of vCenter is away"}, nil, trouble && c.blind
+				res, err := Run(t.Context(), o)
+				if took := time.Since(began); err != nil || res.Outcome != Broken || took < d.Rollout.Timeout || took > d.Rollout.Timeout+time.Second {
+					t.Fatalf("%+v, %v, it took %s", res, err, took)
 				}
-				converge(t, w, d, Converged)
-				if took := time.Since(began); took < c.min || took > c.max {
-					t.Errorf("it took %s, want %s to %s", took, c.min, c.max)
+				if w.looks > c.most {
+					t.Errorf("%d looks", w.looks)
+				}
+			})
+		})
+	}
+}
+
+// TestIllWhileSettling: a guest that became ill and stays so does not pass, and it is not released, also when nothing
+// tells of it.
+func TestIllWhileSettling(t *testing.T) {
+	for name, change := range map[string]func(*Options, *run){
+		"told":        func(*Options, *run) {},
+		"hints lost":  func(_ *Options, r *run) { r.deaf = true },
+		"nobody told": func(o *Options, _ *run) { o.Watcher = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := wish(2, "a")
+				w := newWorld(d, all(2)...)
+				time.AfterFunc(60*time.Second, func() {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					w.hung["id-wrk-01"] = true
+				})
+				r := &run{w: w}
+				o := options(d, r)
+				change(&o, r)
+				res, err := Run(t.Context(), o)
+				if err != nil || res.Outcome != Broken || w.vm("wrk-01").Record.Owner != "" && w.vm("wrk-01").Record.Failed == "" {
+					t.Errorf("%+v, %v", res, err)
+				}
+				if w.vm("wrk-02").Record.Image != oldDigest {
+					t.Error("the next one was rolled")
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -106,26 +107,30 @@ func (w *world) seen() plan.Observed { return w.guests(w.now) }
 func (w *world) guests(o plan.Observed) plan.Observed {
 	o = o.Clone()
 	for i := range o.VMs {
-		v := &o.VMs[i]
-		v.Guest = plan.Guest{}
-		if v.Power != plan.On {
-			continue
-		}
-		v.Age = time.Since(w.booted[v.ID])
-		if v.Age < bootTime || w.sick[v.Record.Image] || w.hung[v.ID] {
-			continue
-		}
-		id := map[string]string{newISO: "sha256:new", oldISO: "sha256:old"}[v.ISO]
-		v.Guest = plan.Guest{Tools: true, IP: "192.0.2.1", Token: v.Record.Token, ImageID: id, State: "running"}
-		if w.failing[v.Record.Image] {
-			v.Guest.State, v.Guest.Error = "failed", "disk docker carries a foreign file system"
-			continue
-		}
-		for _, d := range v.Disks {
-			v.Guest.Mounts = append(v.Guest.Mounts, plan.GuestMount{Path: "/var/lib/docker", Serial: plan.SerialOf(d.UUID)})
-		}
+		w.guest(&o.VMs[i])
 	}
 	return o
+}
+
+// guest sets what the guest of a VM shows.
+func (w *world) guest(v *plan.VM) {
+	v.Guest = plan.Guest{}
+	if v.Power != plan.On {
+		return
+	}
+	v.Age = time.Since(w.booted[v.ID])
+	if v.Age < bootTime || w.sick[v.Record.Image] || w.hung[v.ID] {
+		return
+	}
+	id := map[string]string{newISO: "sha256:new", oldISO: "sha256:old"}[v.ISO]
+	v.Guest = plan.Guest{Tools: true, IP: "192.0.2.1", Token: v.Record.Token, ImageID: id, State: "running"}
+	if w.failing[v.Record.Image] {
+		v.Guest.State, v.Guest.Error = "failed", "disk docker carries a foreign file system"
+		return
+	}
+	for _, d := range v.Disks {
+		v.Guest.Mounts = append(v.Guest.Mounts, plan.GuestMount{Path: "/var/lib/docker", Serial: plan.SerialOf(d.UUID)})
+	}
 }
 
 // do carries out one step, strictly, and reports whether anything changed.
@@ -183,7 +188,10 @@ type run struct {
 	clock  func() time.Time
 	drains func(vm plan.VM) error // a drain that goes wrong
 	delay  func(what string)      // how long a call takes; nil: no time
-	lookAt time.Time              // when its last look was
+	saw    map[string]time.Time   // when it saw a VM last, by ID
+
+	glances int  // looks at single VMs
+	deaf    bool // it is not told of changes, and does not know
 }
 
 var errDead = errors.New("the process is dead")
@@ -217,8 +225,88 @@ func (r *run) Observe(context.Context, plan.Desired) (plan.Observed, error) {
 			return o, err
 		}
 	}
-	r.last, r.blind, r.lookAt = o, false, time.Now()
+	r.last, r.blind = o, false
+	r.see(o.VMs...)
 	return o, nil
+}
+
+func (r *run) see(vms ...plan.VM) {
+	if r.saw == nil {
+		r.saw = map[string]time.Time{}
+	}
+	for _, v := range vms {
+		r.saw[v.ID] = time.Now()
+	}
+}
+
+// Glance implements Watcher.
+func (r *run) Glance(_ context.Context, name string, _ plan.Desired) (plan.VM, error) {
+	if r.delay != nil {
+		r.delay("glance " + name)
+	}
+	if r.w.turn != nil {
+		r.w.turn()
+	}
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if r.dead {
+		return plan.VM{}, errDead
+	}
+	r.w.looks++
+	r.glances++
+	o := r.w.seen()
+	r.w.watch(o)
+	if r.w.badLook != nil {
+		if lie, err, bad := r.w.badLook(r.w.looks); bad {
+			if r.blind = true; err != nil || lie.Problem != "" {
+				return plan.VM{}, errNet
+			}
+			o = lie
+		}
+	}
+	v := at(o, name)
+	if v == nil {
+		return plan.VM{}, errors.New("it is not to be found")
+	}
+	r.blind, r.last = false, r.last.Clone()
+	r.see(*v)
+	if i := slices.IndexFunc(r.last.VMs, func(x plan.VM) bool { return x.Name == name }); i >= 0 {
+		r.last.VMs[i] = *v
+	}
+	return *v, nil
+}
+
+// Watch implements Watcher. It tells, a second late, what becomes of a VM.
+func (r *run) Watch(ctx context.Context, name string, _ plan.Desired) (<-chan struct{}, error) {
+	look := func() (is plan.VM) {
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+		if v := at(r.w.now, name); v != nil && !r.deaf {
+			is = *v
+			r.w.guest(&is)
+			is.Age = 0
+		}
+		return is
+	}
+	hints, was := make(chan struct{}, 1), look()
+	if was.Guest.Tools {
+		hints <- struct{}{}
+	}
+	go func() {
+		defer close(hints)
+		for (wall{}).Sleep(ctx, time.Second) == nil {
+			is := look()
+			if reflect.DeepEqual(is, was) {
+				continue
+			}
+			was = is
+			select {
+			case hints <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return hints, nil
 }
 
 // Execute implements Executor.
@@ -335,7 +423,7 @@ func (wall) Sleep(ctx context.Context, d time.Duration) error {
 
 // options are those of a run on a world.
 func options(d plan.Desired, r *run) Options {
-	o := Options{Desired: d, Observer: r, Executor: r, Clock: wall{}}
+	o := Options{Desired: d, Observer: r, Executor: r, Watcher: r, Clock: wall{}}
 	if d.Rollout.Drain {
 		o.Drainer = r
 	}

@@ -54,10 +54,13 @@ func NewMonitor(version string, clock reconcile.Clock, tell func(Event)) *Monito
 	return m
 }
 
-// Watch returns options whose observer, prober and events pass by the monitor.
+// Watch returns options whose observer, watcher, prober and events pass by the monitor.
 func (m *Monitor) Watch(o reconcile.Options) reconcile.Options {
 	want, events := o.Desired, o.Events
 	o.Observer = observer{m, o.Observer}
+	if o.Watcher != nil {
+		o.Watcher = watcher{o.Watcher, m}
+	}
 	if o.Prober != nil {
 		o.Prober = prober{m, want.Fleet, o.Prober}
 	}
@@ -173,6 +176,25 @@ func (o observer) Observe(ctx context.Context, want plan.Desired) (plan.Observed
 	have, err := o.next.Observe(ctx, want)
 	o.m.Seen(want, have, err)
 	return have, err
+}
+
+type watcher struct {
+	reconcile.Watcher
+	m *Monitor
+}
+
+// Glance implements reconcile.Watcher.
+func (w watcher) Glance(ctx context.Context, vm string, want plan.Desired) (plan.VM, error) {
+	seen, err := w.Watcher.Glance(ctx, vm, want)
+	w.m.beat()
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	if v := vmOf(w.m.fleet(want.Fleet).have, vm); v != nil && err == nil {
+		probes := v.Guest.Probes // until they are made again the last ones hold
+		*v = seen
+		v.Guest.Probes = probes
+	}
+	return seen, err
 }
 
 type prober struct {

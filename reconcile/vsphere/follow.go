@@ -14,6 +14,7 @@ type follower struct {
 	c       *Client
 	pc      types.ManagedObjectReference
 	version string
+	first   []types.ObjectUpdate // what was read at the beginning
 }
 
 // graceTime is how much longer than asked vCenter may take to say that nothing changed.
@@ -32,7 +33,7 @@ func (c *Client) follow(ctx context.Context, specs []types.PropertyFilterSpec) (
 			return nil, fmt.Errorf("make a property filter: %w", err)
 		}
 	}
-	if _, err := w.wait(ctx, 0); err != nil {
+	if w.first, err = w.wait(ctx, 0); err != nil {
 		w.close(ctx)
 		return nil, err
 	}

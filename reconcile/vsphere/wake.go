@@ -12,11 +12,12 @@ import (
 )
 
 // How long Changes waits: for one answer of vCenter, for VMs of a fleet that has none, and before it follows anew after
-// an error, at first and at most.
+// an error, at first and at most. Watch waits longer for one answer.
 const (
 	wakeTime  = time.Minute
 	firstBack = time.Second
 	lastBack  = time.Minute
+	watchTime = 10 * time.Minute // one answer about a VM that is waited for: whoever waits looks meanwhile anyway
 )
 
 // watched is what tells that a VM should be looked at: somebody switched or changed it, or its guest says something else.
@@ -38,14 +39,76 @@ func (f *Fleet) Changes(ctx context.Context, desired plan.Desired) (<-chan struc
 	wake := make(chan struct{}, 1)
 	go func() {
 		defer close(wake)
-		f.followFleet(ctx, desired, func() {
-			select {
-			case wake <- struct{}{}:
-			default: // one is waiting
-			}
-		})
+		f.followFleet(ctx, desired, func() { hint(wake) })
 	}()
 	return wake, nil
+}
+
+func hint(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default: // one is waiting
+	}
+}
+
+// Glance reads one VM of the fleet afresh, in one call when it was seen before. A VM that is not found is an error:
+// unknown, not gone.
+func (f *Fleet) Glance(ctx context.Context, vm string, desired plan.Desired) (plan.VM, error) {
+	v, err := f.current(ctx, vm, desired)
+	return v.vm, err
+}
+
+// Watch returns a channel that holds a hint whenever a VM of the fleet that was seen before may have changed since the
+// last hint was taken, and since Watch was called; one for a guest that is up already is there from the beginning. It is
+// closed when ctx has ended, and at the first error: then the caller looks by itself, or asks anew. It takes three calls,
+// one for each hint, and two for its end.
+func (f *Fleet) Watch(ctx context.Context, vm string, desired plan.Desired) (<-chan struct{}, error) {
+	f.mu.Lock()
+	ref, seen := f.known[desired.Fleet+"/"+vm]
+	f.mu.Unlock()
+	if !seen {
+		return nil, fmt.Errorf("VM %s of fleet %s was not seen before", vm, desired.Fleet)
+	}
+	begin, cancel := context.WithTimeout(ctx, graceTime)
+	defer cancel()
+	w, err := f.c.follow(begin, filters([]want{{ref, f.watched()}}))
+	if err != nil {
+		return nil, err
+	}
+	wake := make(chan struct{}, 1)
+	if slices.ContainsFunc(w.first, alive) {
+		hint(wake)
+	}
+	go func() {
+		defer close(wake)
+		defer w.close(ctx)
+		for {
+			updates, err := w.wait(ctx, watchTime)
+			if err != nil {
+				return
+			}
+			if len(updates) > 0 {
+				hint(wake)
+			}
+		}
+	}()
+	return wake, nil
+}
+
+// alive tells whether a VM's guest has said anything yet.
+func alive(u types.ObjectUpdate) bool {
+	return slices.ContainsFunc(u.ChangeSet, func(c types.PropertyChange) bool {
+		return c.Name == reported && c.Val != nil || c.Name == "guest.toolsRunningStatus" && c.Val == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)
+	})
+}
+
+// watched are the properties that tell that a VM should be looked at. A vCenter that shows no single keys does not tell
+// of a guest's report either, but for what else changes with it.
+func (f *Fleet) watched() []string {
+	if f.whole() {
+		return watched
+	}
+	return append([]string{reported}, watched...)
 }
 
 // followFleet follows until ctx ends. Between the end of one follower and the start of the next anything may have
@@ -103,11 +166,7 @@ func (f *Fleet) followOnce(ctx context.Context, desired plan.Desired, missed boo
 // toWatch finds the fleet's VMs and says what is to be followed: whatever lies in their folders, so that a VM that
 // comes or goes is seen, and by themselves those that lie in none, as in a vApp.
 func (f *Fleet) toWatch(ctx context.Context, desired plan.Desired) ([]types.ManagedObjectReference, types.PropertyFilterSpec, error) {
-	paths := watched
-	if !f.whole() {
-		paths = append([]string{reported}, watched...)
-	}
-	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: "VirtualMachine", PathSet: paths}}}
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: "VirtualMachine", PathSet: f.watched()}}}
 	ours, err := f.members(ctx, desired)
 	if err != nil {
 		return nil, spec, err
