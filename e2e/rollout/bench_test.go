@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,10 +23,12 @@ import (
 // deadline bounds one command: a roll of two VMs takes less than a minute where nothing else runs.
 const deadline = 10 * time.Minute
 
-// bench is a lab with one fleet, and the directory in which lkv is run.
+// bench is a lab with one fleet, and a machine on which lkv is run.
 type bench struct {
 	*testing.T
 	dir, bin string
+	home     string // of this machine: spec, hook and state lie there
+	cwd      string // where lkv is called
 	lab      *lab.Lab
 	env      []string
 	isos     map[string]string // file names on the store, by release
@@ -39,20 +42,51 @@ func newBench(t *testing.T) *bench {
 		t.Fatal("LKV_BIN and LKV_CACHE are not set: run this through `make demo-test`")
 	}
 	b := &bench{T: t, dir: t.TempDir(), bin: filepath.Join(bin, "lkv"), isos: map[string]string{}, verified: map[string]bool{}}
+	b.home, b.cwd = b.dir, b.dir
 	var err error
 	b.lab, err = lab.Start(t.Context(), lab.Config{Dir: filepath.Join(b.dir, "lab"), Driver: lab.QEMU{}, Datacenters: lab.DefaultDatacenters(1)[:1]})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.end)
-	b.env = append(os.Environ(), "LKV_CACHE="+cache, "XDG_STATE_HOME="+filepath.Join(b.dir, "state"))
+	b.env = append(os.Environ(), "LKV_CACHE="+cache, "XDG_STATE_HOME="+filepath.Join(b.dir, "state"), "HOOKS_LOG="+filepath.Join(b.dir, "hooks.log"))
 	for k, v := range b.lab.Env() {
 		b.env = append(b.env, k+"="+v)
 	}
+	b.settle()
+	return b
+}
+
+// settle puts the spec and its hook on this machine.
+func (b *bench) settle() {
+	b.Helper()
 	for _, name := range []string{"lkv.hcl", "hook.sh"} {
 		b.copy(name, 0o700)
 	}
-	return b
+}
+
+// machine is another machine that runs lkv on the same fleet: it shares nothing with this one but the vCenter, and the
+// spec as it is now.
+func (b *bench) machine(name string) *bench {
+	b.Helper()
+	m := *b
+	m.home = filepath.Join(b.dir, name)
+	m.cwd = m.home
+	m.env = append(slices.Clone(b.env), "LKV_CACHE="+filepath.Join(m.home, "cache"), "XDG_STATE_HOME="+filepath.Join(m.home, "state"))
+	if err := os.MkdirAll(m.home, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	m.settle()
+	m.copy("vm.yml", 0o600)
+	return &m
+}
+
+// elsewhere is this machine, and another directory on it.
+func (b *bench) elsewhere() *bench {
+	e := *b
+	e.cwd = b.TempDir()
+	e.env = append(slices.Clone(b.env), "LKV_FILE="+b.home)
+	return &e
 }
 
 // end closes the lab; what the consoles said last is evidence of a failure.
@@ -69,14 +103,14 @@ func (b *bench) end() {
 	}
 }
 
-// copy copies a file of testdata, with replacements, into the bench's directory.
+// copy copies a file of testdata, with replacements, to the machine.
 func (b *bench) copy(name string, mode os.FileMode, replace ...string) {
 	b.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(strings.NewReplacer(replace...).Replace(string(text))), mode); err != nil {
+	if err := os.WriteFile(filepath.Join(b.home, name), []byte(strings.NewReplacer(replace...).Replace(string(text))), mode); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -114,6 +148,8 @@ type process struct {
 	*bench
 	*exec.Cmd
 	out, log output
+	ended    chan struct{} // closed when it has
+	err      error         // of Wait, then
 }
 
 // output is what a process prints, readable while it runs.
@@ -138,33 +174,37 @@ func (b *bench) start(args ...string) *process {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), deadline)
 	b.Cleanup(cancel)
-	p := &process{bench: b, Cmd: exec.CommandContext(ctx, b.bin, args...)}
-	p.Dir, p.Env, p.Stdout, p.Stderr = b.dir, b.env, &p.out, &p.log
+	p := &process{bench: b, Cmd: exec.CommandContext(ctx, b.bin, args...), ended: make(chan struct{})}
+	p.Dir, p.Env, p.Stdout, p.Stderr = b.cwd, b.env, &p.out, &p.log
 	if err := p.Start(); err != nil {
 		b.Fatal(err)
 	}
+	go func() {
+		p.err = p.Wait()
+		close(p.ended)
+	}()
 	return p
 }
 
 // wait returns the exit code, -1 after a signal that was not caught.
 func (p *process) wait() int {
 	p.Helper()
-	err := p.Wait()
+	<-p.ended
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		p.Fatal(err)
+	if p.err != nil && !errors.As(p.err, &exit) {
+		p.Fatal(p.err)
 	}
 	return p.ProcessState.ExitCode()
 }
 
-// stop asks a daemon to end, and wants it to.
+// stop asks lkv to end, and wants it to.
 func (p *process) stop() {
 	p.Helper()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		p.Fatal(err)
 	}
 	if code := p.wait(); code != 128+int(syscall.SIGTERM) {
-		p.Errorf("the daemon ended with %d\n%s\n%s", code, &p.out, &p.log)
+		p.Errorf("asked to end, it ended with %d\n%s\n%s", code, &p.out, &p.log)
 	}
 }
 
@@ -178,11 +218,19 @@ func (b *bench) until(what string, holds func() bool) {
 	}
 }
 
-// verify checks the journals written since the last time. Of a run that was killed the journal is cut, and may have one
-// call without an end; every promise holds in it all the same.
+// verify checks the journals written since the last time, of which there must be one. Of a run that was killed the journal
+// is cut, and may have one call without an end; every promise holds in it all the same.
 func (b *bench) verify(killed bool) {
 	b.Helper()
-	list, err := filepath.Glob(filepath.Join(b.dir, "state", "lkv", "journal", "*.jsonl"))
+	if b.verifyNew(killed) == 0 {
+		b.Error("no journal was written")
+	}
+}
+
+// verifyNew is verify for runs that may have done nothing. It returns how many journals there were.
+func (b *bench) verifyNew(killed bool) int {
+	b.Helper()
+	list, err := filepath.Glob(filepath.Join(b.home, "state", "lkv", "journal", "*.jsonl"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -195,9 +243,7 @@ func (b *bench) verify(killed bool) {
 		b.verified[path] = true
 		b.verifyOne(path, killed)
 	}
-	if fresh == 0 {
-		b.Error("no journal was written")
-	}
+	return fresh
 }
 
 func (b *bench) verifyOne(path string, killed bool) {

@@ -75,12 +75,15 @@ func (b *bench) says(vm string) entry {
 	return entry{last[1], last[2], count * size}
 }
 
-// first notes the data disk of a VM that was made just now.
+// first notes the data disk of a VM that was made just now, which its guest has found blank.
 func (b *bench) first(vm string) datum {
 	b.Helper()
 	v, err := b.lab.VM(vm)
 	if err != nil || len(v.Disks) != 1 {
 		b.Fatalf("%s: %v, disks %q", vm, err, v.Disks)
+	}
+	if n := strings.Count(b.console(vm), "formatted=true"); n != 1 {
+		b.Errorf("%s has formatted a disk %d times", vm, n)
 	}
 	d := datum{path: v.Disks[0], precious: b.says(vm).precious}
 	d.uuid = b.uuid(d)

@@ -6,13 +6,10 @@ package rollout
 
 import (
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/lkv-io/lkv/internal/lab"
 )
 
 // TestRollout is one story: each part begins with the fleet that the one before has left.
@@ -29,9 +26,12 @@ func TestRollout(t *testing.T) {
 		{"repaired", func() { b.repaired(one, two) }},
 		{"hand-over", func() { b.handOver(one, two) }},
 		{"grow", func() { b.grow(one, two) }},
-		{"killed", func() { b.killed(one, two) }},
+		{"killed handing over", func() { b.killedHandingOver(one, two) }},
 		{"handed back", func() { b.handedBack(one, two) }},
 		{"daemon", func() { b.daemon(one, two) }},
+		{"killed in place", func() { b.killedInPlace(one, two) }},
+		{"contended", func() { b.contended(one, two) }},
+		{"fresh", func() { b.fresh(one, two) }},
 	} {
 		began := time.Now()
 		part.run()
@@ -155,39 +155,6 @@ func (b *bench) grow(one, two datum) {
 	if after := b.says("host-01").bytes; before > 1<<30 || after < 2*before-before/8 || after > 2<<30 {
 		b.Errorf("the file system has %d bytes, had %d", after, before)
 	}
-	b.kept(one, two)
-}
-
-// killed ends lkv in the middle of a hand-over with SIGKILL, while no VM has the disk. The next run goes on.
-func (b *bench) killed(one, two datum) {
-	b.set("strategy", "blue-green")
-	b.release("5", "true")
-	p := b.start("reconcile")
-	var struck atomic.Bool
-	b.lab.OnCall(func(lab.Call) lab.Fault {
-		for _, v := range b.lab.VMs() {
-			if len(v.Disks) > 0 {
-				return lab.None
-			}
-		}
-		struck.Store(true)
-		_ = p.Process.Kill() // whether it did shows below
-		return lab.Drop
-	})
-	code := p.wait()
-	b.lab.OnCall(nil)
-	if !struck.Load() || code != -1 {
-		b.Fatalf("lkv was to be killed after the detach, and ended with %d\n%s\n%s", code, &p.out, &p.log)
-	}
-	b.verify(true)
-	b.kept(one, two)
-	if out := b.lkv(0, "disks", "list"); !strings.Contains(out, one.path) {
-		b.Errorf("the disk that no VM has is not found:\n%s", out)
-	}
-	b.lkv(0, "reconcile")
-	b.verify(false)
-	b.serves("host-01", "5", one, "1,2,bad,2,3,4,4,5")
-	b.retired("handed over", 1)
 	b.kept(one, two)
 }
 

@@ -1,2 +1,2 @@
 #!/bin/sh
-echo "$LKV_PHASE $LKV_VM $LKV_NEXT" >> hooks.log
+echo "$LKV_PHASE $LKV_VM $LKV_NEXT" >> "$HOOKS_LOG"

@@ -1,5 +1,6 @@
 variable "size" { default = 2 }
 variable "strategy" { default = "in-place" }
+variable "disk" { default = "hand-over" }
 variable "gib" { default = 1 }
 
 image "host" {
@@ -50,11 +51,17 @@ fleet "hosts" {
   }
   rollout {
     strategy        = var.strategy
-    disk            = var.strategy == "blue-green" ? "hand-over" : null
+    disk            = var.strategy == "blue-green" ? var.disk : null
     max_unavailable = 1
     on_failure      = "rollback"
+    grace           = "15s"
   }
   scale_in {
     max = "50%"
   }
+}
+
+# A claim of a run that died lives for claim_ttl and grace.
+reconcile {
+  claim_ttl = "30s"
 }
