@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -28,7 +27,6 @@ func (p pair) bornAs(generation int, disks, takes []DiskRecord) VM {
 func (p pair) greenWant(generation int) WantVM {
 	w := p.w.clone()
 	w.Name = GreenName(p.w.Name)
-	w.ExtraConfig = maps.Clone(p.w.ExtraConfig)
 	if w.ExtraConfig == nil {
 		w.ExtraConfig = map[string]string{}
 	}
