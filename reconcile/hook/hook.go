@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lkv-io/lkv/internal/secret"
 )
 
 // tempfail is EX_TEMPFAIL of sysexits.h.
@@ -36,7 +38,7 @@ type Command struct {
 // Result is what a command left.
 type Result struct {
 	Code int    // exit code; -1 when it did not start or was killed
-	Tail string // the last 2 KiB of its standard error, without control characters but line ends
+	Tail string // the last 2 KiB of its standard error, without secrets (see internal/secret) and control characters but line ends
 }
 
 // Run runs the command once, with more variables, which win over those of Env. The error is nil when the exit code is
@@ -60,7 +62,7 @@ func (c Command) Run(ctx context.Context, env ...string) (Result, error) {
 	var end tail
 	cmd.Stderr = &end
 	err := cmd.Run()
-	res := Result{Code: cmd.ProcessState.ExitCode(), Tail: end.text()}
+	res := Result{Code: cmd.ProcessState.ExitCode(), Tail: secret.Redact(end.text(), secret.Of(cmd.Env)...)}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it did end well; a child of it lives on
 	}

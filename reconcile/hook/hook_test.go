@@ -43,6 +43,7 @@ func TestRun(t *testing.T) {
 		"control":           {command: sh(`printf 'a\033[2Jb\007\377\n' >&2`), tail: "a[2Jb"},
 		"no other env":      {command: Command{Argv: []string{"/bin/sh", "-c", `test "$HOME$A$B" = bc`}, Env: []string{"A=a", "B=c"}}},
 		"no input":          {command: sh(`read x && exit 1 || exit 0`)},
+		"secrets":           {command: Command{Argv: []string{"/bin/sh", "-c", `echo "joined with SWMTKN-1-abc-def, $LKV_VCENTER_PASSWORD" >&2; exit 1`}, Env: []string{"LKV_VCENTER_PASSWORD=hunter2"}}, code: 1, tail: "joined with (secret), (secret)", fails: true, says: "joined with (secret), (secret)"},
 		"child lives on":    {command: sh(`sleep 3 & exit 0`)},
 	} {
 		t.Run(name, func(t *testing.T) {

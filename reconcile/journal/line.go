@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lkv-io/lkv/internal/secret"
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
@@ -116,7 +117,7 @@ type DiskRecord struct {
 // RecordOf takes from a record what a journal keeps of it.
 func RecordOf(r plan.Record) *Record {
 	out := &Record{Image: r.Image, ImageID: r.ImageID, Token: r.Token, Epoch: r.Epoch, Owner: r.Owner,
-		Expires: r.Expires, Started: r.Started, Failed: Redact(r.Failed), Paused: r.Paused, Ill: r.Ill,
+		Expires: r.Expires, Started: r.Started, Failed: secret.Redact(r.Failed), Paused: r.Paused, Ill: r.Ill,
 		Replaces: r.Replaces, Retired: r.Retired}
 	for _, d := range r.Disks {
 		out.Disks = append(out.Disks, DiskRecord{Name: d.Name, UUID: d.UUID, Path: d.Path})

@@ -6,6 +6,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+
+	"github.com/lkv-io/lkv/internal/secret"
 )
 
 // State says what a journal shows of an invariant.
@@ -158,7 +160,7 @@ func (v *verifier) check(code string, line int, ok bool, format string, args ...
 }
 
 func (v *verifier) line(l Line, raw []byte) {
-	v.check("A13", l.N, !secret.Match(raw), "it holds what looks like a secret")
+	v.check("A13", l.N, !secret.In(raw), "it holds what looks like a secret")
 	switch {
 	case l.Head != nil:
 		v.out.Head = *l.Head

@@ -13,6 +13,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/lkv-io/lkv/internal/report"
+	"github.com/lkv-io/lkv/internal/secret"
 	"github.com/lkv-io/lkv/reconcile/journal"
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
@@ -172,7 +173,7 @@ func describeSpec(in *journal.Intent, s *types.VirtualMachineConfigSpec) {
 		key := journal.Key{Key: kv.Key}
 		value, _ := kv.Value.(string)
 		if strings.HasPrefix(kv.Key, "lkv.") {
-			key.Value = journal.Redact(value)
+			key.Value = secret.Redact(value)
 		}
 		if kv.Key == recordKey {
 			in.Record = recordOf(value)

@@ -8,6 +8,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/lkv-io/lkv/internal/report"
+	"github.com/lkv-io/lkv/internal/secret"
 	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
@@ -163,7 +164,7 @@ func guestOf(o item, extra map[string]string, power plan.Power) plan.Guest {
 		g.Error = fmt.Sprintf("its report has format %d, this lkv knows %d: use a newer lkv", r.Format, report.Format)
 		return g
 	}
-	g.Token, g.ImageID, g.BootID, g.State, g.Error = r.Token, r.Image.ID, r.BootID, r.State, r.Error
+	g.Token, g.ImageID, g.BootID, g.State, g.Error = r.Token, r.Image.ID, r.BootID, r.State, secret.Redact(r.Error)
 	for _, d := range r.Disks {
 		if d.Mounted {
 			g.Mounts = append(g.Mounts, plan.GuestMount{Path: d.Mount, Serial: d.Serial})
