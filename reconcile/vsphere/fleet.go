@@ -64,15 +64,9 @@ func (f *Fleet) observe(ctx context.Context, desired plan.Desired, allFiles bool
 	if !f.c.vcenter() {
 		return plan.Observed{Problem: fmt.Sprintf("%s is %s: VMs are managed through a vCenter only", f.c.base, f.c.About())}, nil
 	}
-	var err error
-	for range 3 { // a VM or task that goes away between two reads makes the second fail
-		var all sight
-		if all, err = f.lookFor(ctx, desired, allFiles); err == nil {
-			return all.observed(), nil
-		}
-		if !isFault[*types.ManagedObjectNotFound](err) {
-			break
-		}
+	all, err := f.lookFor(ctx, desired, allFiles)
+	if err == nil {
+		return all.observed(), nil
 	}
 	if ctx.Err() != nil {
 		return plan.Observed{Problem: err.Error()}, context.Cause(ctx)

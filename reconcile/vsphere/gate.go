@@ -57,6 +57,9 @@ func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	}
 	k := calls[name]
 	if why := g.refuse(req); why != "" {
+		if since := g.overtaken(req); since != "" {
+			return fmt.Errorf("%s was not sent: %s, %s: %w", name, why, since, ErrChanged)
+		}
 		return &ForbiddenError{name, why}
 	}
 	if g.trace != nil && k != login {
@@ -69,6 +72,37 @@ func (g *gate) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 		return g.write(ctx, req, res)
 	}
 	return g.next.RoundTrip(ctx, req, res)
+}
+
+// overtaken tells what became of the read that a call on a VM rests on, when it does not hold any more: the VM was
+// changed, or a later read failed, as it does when any VM that it asks for is gone. Then a refusal is no bug; one that is
+// comes again after the next read.
+func (g *gate) overtaken(req soap.HasFault) string {
+	vm, ok := vmOf(req)
+	if !ok {
+		return ""
+	}
+	version := ""
+	if b, ok := req.(*methods.ReconfigVM_TaskBody); ok {
+		version = b.Req.Spec.ChangeVersion
+	}
+	return g.seen.since(vm, version)
+}
+
+// since says why what was read of a VM, under that changeVersion when it is given, does not hold any more.
+func (s *sightings) since(ref types.ManagedObjectReference, version string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.vms[ref]
+	switch {
+	case v == nil:
+		return ""
+	case v.failed != "":
+		return v.failed
+	case version != "" && v.item.props != nil && version != text(v.item, versionPath):
+		return "it was read again since, under another changeVersion"
+	}
+	return ""
 }
 
 // admitted refuses a method that lkv has no use for.

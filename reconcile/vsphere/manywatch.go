@@ -14,7 +14,7 @@ func (m *Many) Glance(ctx context.Context, vm string, desired plan.Desired) (pla
 		return plan.VM{}, err
 	}
 	v, err := f.Glance(ctx, vm, desired)
-	v.Ref = f.cfg.VCenter + "/" + v.Ref // as in a whole look
+	v.Ref, v.VCenter = f.cfg.VCenter+"/"+v.Ref, f.cfg.VCenter // as in a whole look
 	return v, err
 }
 
@@ -35,7 +35,7 @@ func (m *Many) of(vm string, desired plan.Desired) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := m.fleets[name]
+	f := m.fleet(name)
 	if f == nil {
 		return nil, fmt.Errorf("VM %s is in vCenter %q, which the fleet does not have", vm, name)
 	}

@@ -21,7 +21,17 @@ func (f *Fleet) look(ctx context.Context, desired plan.Desired) (sight, error) {
 	return f.lookFor(ctx, desired, f.cfg.AllFiles)
 }
 
-func (f *Fleet) lookFor(ctx context.Context, desired plan.Desired, allFiles bool) (sight, error) {
+// lookFor looks again when a VM or task goes away between two reads, which makes the second one fail.
+func (f *Fleet) lookFor(ctx context.Context, desired plan.Desired, allFiles bool) (s sight, err error) {
+	for range 3 {
+		if s, err = f.lookOnce(ctx, desired, allFiles); !isFault[*types.ManagedObjectNotFound](err) {
+			break
+		}
+	}
+	return s, err
+}
+
+func (f *Fleet) lookOnce(ctx context.Context, desired plan.Desired, allFiles bool) (sight, error) {
 	all, places, err := f.survey(ctx)
 	if err != nil {
 		return sight{}, err
