@@ -53,8 +53,8 @@ func (p pair) begin(m member) member {
 	disks, takes, made := p.disksOf(generation)
 	v := p.bornAs(generation, disks, takes)
 	born := CreateVM{base: Of(v.Name), Want: p.greenWant(generation), Fleet: p.want.Fleet, Record: v.Record, ISO: v.ISO}
-	green := VM{Name: v.Name, Power: Off, ISO: v.ISO, CPUs: v.CPUs, MemoryMiB: v.MemoryMiB, Firmware: v.Firmware,
-		SecureBoot: v.SecureBoot, Record: v.Record.clone()}
+	green := v
+	green.Record = v.Record.clone()
 	p.green = &green
 	if m.blocked = compatible(p.want, p.w, p.complete()); m.blocked != nil {
 		m.kind = refused

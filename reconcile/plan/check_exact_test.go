@@ -118,7 +118,9 @@ func exactOffences() []offence {
 			d, o := resizing()
 			o.VMs[0].Disks[0].UUID, o.VMs[0].Record.Disks[0].UUID, o.Files[0].UUID = "", "", ""
 			return d, o
-		}, func(_ *Plan, o *Observed) { o.VMs = append(o.VMs, VM{Name: "x", Disks: []Disk{{Path: "[ssd-1] " + docker}}}) },
+		}, func(_ *Plan, o *Observed) {
+			o.VMs = append(o.VMs, VM{Name: "x", Disks: []Disk{{Path: "[ssd-1] " + docker}}})
+		},
 			`check wave 1: wrk-01: step "power on": x has disk [ssd-1] lkv-disks/workers/wrk-01-docker.vmdk too (D3)`},
 	}
 }

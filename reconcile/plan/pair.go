@@ -18,7 +18,7 @@ func (p pair) bornAs(generation int, disks, takes []DiskRecord) VM {
 		Disks: disks, Takes: takes, Replaces: p.blue.ID, Generation: generation,
 		Engine: engine, Drained: (p.want.Rollout.Drain || p.blue.Record.Drained) && !p.fresh(),
 	}
-	return VM{Name: GreenName(p.w.Name), ISO: im.Paths[p.w.Place.Store], CPUs: p.w.CPUs, MemoryMiB: p.w.MemoryMiB,
+	return VM{Name: GreenName(p.w.Name), Power: Off, ISO: im.Paths[p.w.Place.Store], CPUs: p.w.CPUs, MemoryMiB: p.w.MemoryMiB,
 		Firmware: p.w.Firmware, SecureBoot: p.w.SecureBoot, Record: rec}
 }
 

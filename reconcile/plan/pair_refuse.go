@@ -30,9 +30,6 @@ func (p pair) unfit() *Blocked {
 		}
 		return nil
 	}
-	if r := p.blue.Record; r.Generation == 0 && len(r.Takes) > 0 {
-		return p.refuse(R06, "in the vSphere client attach the recorded disks", "it has not got all disks that it took over")
-	}
 	for _, t := range p.takes() {
 		if f := p.have.file(t.Path); f == nil || SerialOf(f.UUID) != SerialOf(t.UUID) {
 			return p.refuse(R06, fmt.Sprintf("move the file to %s/%s on its datastore, or roll this fleet in place", DiskFolder, p.want.Fleet),
