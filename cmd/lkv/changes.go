@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -25,36 +26,51 @@ type listener struct {
 	c    *cli.Context
 	log  *slog.Logger
 	wake chan struct{} // holds a hint
-	once sync.Once
 	all  sync.WaitGroup
+	now  map[string]tracked // by name of a vCenter
+}
+
+// tracked is one vCenter that is followed.
+type tracked struct {
+	fleets []plan.Desired // that have VMs there
+	end    context.CancelFunc
 }
 
 // listener returns one that does not follow anything yet.
 func (s system) listener(c *cli.Context, log *slog.Logger) *listener {
 	s.monitor = nil // what is asked here is no sign of life of a look
-	return &listener{s: s, c: c, log: log.With("session", "changes"), wake: make(chan struct{}, 1)}
+	return &listener{s: s, c: c, log: log.With("session", "changes"), wake: make(chan struct{}, 1), now: map[string]tracked{}}
 }
 
-// start follows the vCenters that the spec's fleets name now, each in a session of its own, until ctx ends. It is called
-// after the first look: VMs that this one made are followed, and what it did itself wakes nobody.
-func (l *listener) start(ctx context.Context) {
-	l.once.Do(func() {
-		chosen, _, err := l.chosen()
-		if err != nil {
-			l.log.Warn("changes are not followed", "error", err)
-			return
+// follow follows the vCenters and fleets that the spec names now, each vCenter in a session of its own, until ctx ends or
+// the spec names others. It is called after every look: VMs that this one made are followed, and what it did itself
+// wakes nobody.
+func (l *listener) follow(ctx context.Context) {
+	chosen, _, err := l.chosen()
+	if err != nil {
+		l.log.Warn("changes of the spec are not followed", "error", err)
+		return
+	}
+	there := map[string][]plan.Desired{}
+	for _, f := range chosen {
+		for _, name := range vcentersOf(f) {
+			there[name] = append(there[name], membersOf(f))
 		}
-		var names []string
-		for _, f := range chosen {
-			for _, p := range f.Placements {
-				names = append(names, p.VCenter)
-			}
+	}
+	for name, old := range l.now {
+		if !reflect.DeepEqual(old.fleets, there[name]) {
+			old.end()
+			delete(l.now, name)
 		}
-		slices.Sort(names)
-		for _, name := range slices.Compact(names) {
-			l.all.Go(func() { l.follow(ctx, name) })
+	}
+	for name, fleets := range there {
+		if _, already := l.now[name]; already {
+			continue
 		}
-	})
+		ctx, end := context.WithCancel(ctx)
+		l.now[name] = tracked{fleets, end}
+		l.all.Go(func() { l.vcenter(ctx, name) })
+	}
 }
 
 func (l *listener) chosen() ([]specs.Fleet, specs.Spec, error) {
@@ -66,11 +82,11 @@ func (l *listener) chosen() ([]specs.Fleet, specs.Spec, error) {
 	return chosen, spec, err
 }
 
-// follow follows one vCenter, and begins anew, with the spec as it is then, whenever that has ended.
-func (l *listener) follow(ctx context.Context, vcenter string) {
+// vcenter follows one vCenter, and begins anew, with the spec as it is then, whenever that has ended.
+func (l *listener) vcenter(ctx context.Context, name string) {
 	for ctx.Err() == nil {
-		if err := l.session(ctx, vcenter); err != nil && ctx.Err() == nil {
-			l.log.Warn("changes are not followed", "vcenter", vcenter, "error", err, "next", reconnect)
+		if err := l.session(ctx, name); err != nil && ctx.Err() == nil {
+			l.log.Warn("changes are not followed", "vcenter", name, "error", err, "next", reconnect)
 		}
 		_ = clock{l.s.Now}.Sleep(ctx, reconnect) // the loop sees the end of ctx
 	}
@@ -96,7 +112,7 @@ func (l *listener) session(ctx context.Context, vcenter string) error {
 	var fans sync.WaitGroup
 	defer fans.Wait()
 	for _, f := range chosen {
-		if !slices.ContainsFunc(f.Placements, func(p specs.Placement) bool { return p.VCenter == vcenter }) {
+		if !slices.Contains(vcentersOf(f), vcenter) {
 			continue
 		}
 		hints, err := client.Fleet(vsphere.FleetConfig{Now: l.s.Now}).Changes(ctx, membersOf(f))
@@ -120,6 +136,16 @@ func (l *listener) hint() {
 	case l.wake <- struct{}{}:
 	default: // one is waiting
 	}
+}
+
+// vcentersOf names the vCenters of a fleet, each once.
+func vcentersOf(f specs.Fleet) []string {
+	var names []string
+	for _, p := range f.Placements {
+		names = append(names, p.VCenter)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // membersOf is what following needs to know of a fleet.

@@ -102,7 +102,7 @@ func (s system) converge(c *cli.Context, t target, only *savedPlans, j *runJourn
 		}
 	}
 	opt := reconcile.Options{
-		Desired: t.desired, Observer: t.fleet, Executor: t.fleet, Drainer: t.drain, Clock: clock{s.Now}, Events: show,
+		Desired: t.desired, Observer: t.fleet, Executor: t.fleet, Watcher: t.fleet, Drainer: t.drain, Clock: clock{s.Now}, Events: show,
 		MaxSteps: c.Int("max-steps"), MaxDuration: c.Duration("max-duration"),
 	}
 	if only != nil {

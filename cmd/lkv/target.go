@@ -34,6 +34,7 @@ type target struct {
 type managed interface {
 	reconcile.Observer
 	reconcile.Executor
+	reconcile.Watcher
 	Journal(w *journal.Writer, about journal.Fleet) error
 }
 

@@ -67,7 +67,7 @@ func (s system) watch(c *cli.Context) error {
 	defer ended()
 	opt.Interval = now.every
 	opt.Monitor, opt.Once = s.monitor, func(ctx context.Context) ([]reconcile.Result, error) {
-		defer hints.start(ctx)
+		defer hints.follow(ctx)
 		return s.again(c, now)
 	}
 	defer hints.all.Wait()
