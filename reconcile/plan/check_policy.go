@@ -95,8 +95,7 @@ func (c *checker) permitted(r Roll, v, g *VM) error {
 
 // first is what must hold before a roll is begun.
 func (c *checker) first(r Roll, v *VM) error {
-	want, now := c.plan.Want, c.plan.Now
-	p := want.Rollout
+	want := c.plan.Want
 	switch {
 	case len(want.Targets) > 0 && !slices.Contains(want.Targets, r.VM):
 		return fmt.Errorf("it is not among the targets")
@@ -104,14 +103,22 @@ func (c *checker) first(r Roll, v *VM) error {
 		return nil
 	case v.Record.Spurned != "" && v.Record.Spurned == want.Image.Digest && v.Record.Image != want.Image.Digest && r.Action != Retiring:
 		return fmt.Errorf("image %s was rolled back here (A7)", short(v.Record.Spurned))
+	case r.Action != Retiring && v.Power == On && !c.up(v) && c.gone() > c.plan.MaxUnavailable:
+		return fmt.Errorf("%d VMs do not serve, max_unavailable is %d: they may only be out of sight (R12)", c.gone(), c.plan.MaxUnavailable)
+	}
+	return c.afresh(r, v)
+}
+
+// afresh is what must hold before a VM is booted although nothing differs.
+func (c *checker) afresh(r Roll, v *VM) error {
+	p, ill := c.plan.Want.Rollout, v.Record.Ill
+	switch {
 	case r.Action == Reboot && (p.MaxAge <= 0 || v.Age <= p.MaxAge):
 		return fmt.Errorf("it has run for %s, max_age is %s", v.Age, p.MaxAge)
-	case r.Action == HealVM && (p.Heal <= 0 || v.Record.Ill.IsZero() || now.Sub(v.Record.Ill) < p.Heal):
+	case r.Action == HealVM && (p.Heal <= 0 || ill.IsZero() || c.plan.Now.Sub(ill) < p.Heal):
 		return fmt.Errorf("it has not failed to serve for %s (heal_after)", p.Heal)
 	case r.Action == HealVM && c.up(v):
 		return fmt.Errorf("it serves, and would be healed (A1)")
-	case r.Action != Retiring && v.Power == On && !c.up(v) && c.gone() > c.plan.MaxUnavailable:
-		return fmt.Errorf("%d VMs do not serve, max_unavailable is %d: they may only be out of sight (R12)", c.gone(), c.plan.MaxUnavailable)
 	}
 	return nil
 }
