@@ -32,8 +32,8 @@ func (f *Fleet) detachDisk(ctx context.Context, s plan.DetachDisk, desired plan.
 	if v.vm.Power != plan.Off {
 		return fmt.Errorf("%w: it is %s, disks are only detached while it is off", ErrChanged, v.vm.Power)
 	}
-	if disk.Parent || disk.Shared {
-		return plan.Blocked{VM: s.VM(), Code: plan.R05, Reason: fmt.Sprintf("disk %s has a snapshot or a parent, or is shared", disk.Path), Clear: "remove the snapshots in the vSphere client"}
+	if err := alone(s.VM(), disk); err != nil {
+		return err
 	}
 	if v.vm.Record.Retired.IsZero() {
 		if err := f.awaited(ctx, v, disk, desired); err != nil {
@@ -45,6 +45,14 @@ func (f *Fleet) detachDisk(ctx context.Context, s plan.DetachDisk, desired plan.
 		return ok && diskOf(x).UUID == disk.UUID
 	})]
 	return f.reconfigure(ctx, v, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{removeDevice(device)}})
+}
+
+// alone refuses a disk that is only a part of what its VM wrote, or that other VMs write to (R05).
+func alone(vm string, d plan.Disk) error {
+	if !d.Parent && !d.Shared {
+		return nil
+	}
+	return plan.Blocked{VM: vm, Code: plan.R05, Reason: fmt.Sprintf("disk %s has a snapshot or a parent, or is shared", d.Path), Clear: "remove the snapshots in the vSphere client"}
 }
 
 // awaited checks that the VM which gets the disk names it, and corrects the path in its record when the file was

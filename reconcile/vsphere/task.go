@@ -82,6 +82,9 @@ func (r *rests) pause(ctx context.Context) error {
 	r.n++
 	if r.n == quick+1 {
 		r.told, _ = r.c.follow(ctx, filters(r.on)) // without it the pauses go on
+		if r.told != nil {
+			return nil // what changed before vCenter began to tell, only a look shows
+		}
 	}
 	if r.told != nil {
 		if _, err := r.told.wait(ctx, tellTime); err == nil {

@@ -56,6 +56,14 @@ func TestL06LinkedClone(t *testing.T) {
 	if err := complete(v); err != nil {
 		t.Errorf("the same without a parent: %v", err)
 	}
+	for _, d := range []plan.Disk{{Parent: true}, {Shared: true}} {
+		if err := alone("web-1", d); !errors.As(err, &b) || b.Code != plan.R05 {
+			t.Errorf("detach of %+v: %v", d, err)
+		}
+	}
+	if err := alone("web-1", plan.Disk{}); err != nil {
+		t.Errorf("detach: %v", err)
+	}
 	g := newGate(nil, nil)
 	var forbidden *ForbiddenError
 	if err := g.RoundTrip(t.Context(), &methods.CloneVM_TaskBody{Req: &types.CloneVM_Task{}}, nil); !errors.As(err, &forbidden) {
