@@ -80,7 +80,11 @@ func (e *engine) hooks(ctx context.Context, r plan.Roll, s plan.Step) error {
 		if lost(err) {
 			return err // whoever has the VM now drains it too, and needs it drained
 		}
-		return drainError{errors.Join(fmt.Errorf("drain: %w", err), e.undrain(context.WithoutCancel(ctx), r, s))}
+		back := e.undrain(context.WithoutCancel(ctx), r, s)
+		if back == nil && ctx.Err() != nil {
+			return context.Cause(ctx) // the run was ended, which is no failure of the drain
+		}
+		return drainError{errors.Join(fmt.Errorf("drain: %w", err), back)}
 	case plan.Restore:
 		if e.Drainer == nil { // the fleet has no hook any more: what is left is the record
 			return nil

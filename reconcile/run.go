@@ -120,6 +120,9 @@ func (e *engine) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		have := e.look(ctx)
+		if ctx.Err() != nil && e.stop(ctx) { // it was cut short, which says nothing about the fleet
+			return context.Cause(ctx)
+		}
 		e.looked = e.Clock.Now()
 		p := e.compute(e.Desired, have, e.Clock.Now())
 		if done, err := e.within(&p, have); done || err != nil {

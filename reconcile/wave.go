@@ -217,7 +217,7 @@ func (e *engine) giveUp(ctx context.Context, s plan.Step, err error) {
 		e.mu.Unlock()
 		return
 	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return // the caller notes the interruption
 	}
 	f := Failure{VM: s.VM(), Step: s.String(), Why: err.Error()}
