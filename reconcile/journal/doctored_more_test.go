@@ -228,3 +228,31 @@ func TestAllowedErrands(t *testing.T) {
 		}
 	})
 }
+
+// TestRetiredReplacementIsNoHeir: one that failed is kept for evidence, and its record still names the VM whose place it
+// was to take. The next replacement of that VM does not wait for it, and it is none.
+func TestRetiredReplacementIsNoHeir(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		raw, _ := real(t, "handover")
+		s := &script{t, parse(t, raw)}
+		first := s.at(0, of("wrk-01"))
+		l := *s.lines[first].Look
+		l.VM.Ref, l.VM.Name, l.VM.ID = "vm-9999", "wrk-01-green-retired-1", "9999"
+		l.Power, l.Guest, l.Disks = "poweredOff", nil, []Disk{}
+		l.Record = &Record{Replaces: s.lines[first].Look.VM.ID, Retired: s.lines[first].Time.Add(-time.Hour), Whole: "x"}
+		s.lines = slices.Insert(s.lines, first, Line{N: 200_000, Time: s.lines[first].Time, Look: &l})
+		if alone {
+			for i := range s.lines[:s.at(0, retires)] {
+				if x := s.lines[i].Look; x != nil && x.Record != nil && i != first {
+					s.look(i, func(l *Look) { l.Record.Replaces = "" })
+				}
+				if in := s.lines[i].Intent; in != nil && in.Record != nil {
+					in.Record.Replaces = ""
+				}
+			}
+		}
+		if bad := violated(verified(t, chained(t, s.lines))); slices.Contains(bad, "A4") != alone || !alone && len(bad) > 0 {
+			t.Errorf("without another one: %v, violated: %v", alone, bad)
+		}
+	}
+}

@@ -196,12 +196,12 @@ func (v *verifier) checkGate(c *call, m *vm) {
 }
 
 // checkRetired is A4 for a VM that goes: it is off, and whoever takes its place has proved its boot. Only one whose place
-// nobody wants goes without a successor.
+// nobody wants goes without a successor. A replacement that failed and was retired takes nobody's place any more.
 func (v *verifier) checkRetired(c *call, m *vm, f Fleet) {
 	v.check("A4", c.line, m.look.Power == "poweredOff", "%s is retired, and is %s", c.on(), m.look.Power)
 	heirs := 0
 	for _, o := range v.vms {
-		if o == m || o.gone || o.look == nil || o.record == nil || o.record.Replaces == "" || o.record.Replaces != m.look.VM.ID {
+		if o == m || o.gone || o.look == nil || o.record == nil || o.record.Replaces == "" || o.record.Replaces != m.look.VM.ID || !o.record.Retired.IsZero() {
 			continue
 		}
 		heirs++
