@@ -60,7 +60,7 @@ func (c *checker) policy(w Wave) error {
 // begins tells whether a roll is about a place at which nothing is halfway.
 func (c *checker) begins(r Roll, v, g *VM) bool {
 	switch {
-	case r.Action == Rollback || r.Action == GiveBack || r.Action == Note || g != nil:
+	case r.Action == Rollback || r.Action == Note || g != nil:
 		return false
 	case v == nil:
 		return true

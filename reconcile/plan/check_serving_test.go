@@ -77,6 +77,14 @@ func TestCheckPassesWhatIsNoBeginning(t *testing.T) {
 			d.Rollout.OnFailure, d.Rollout.MaxFailed = backOnFailure, 3
 			return d, rolledAndFailed(d, "")
 		}, Rollback},
+		{"a way back that takes too long", func() (Desired, Observed) {
+			d, o := greenFailed(t, bluegreen(wish(5, "docker"), Fresh))
+			d.Rollout.Progress, d.Rollout.MaxFailed = 30*time.Minute, 3
+			for _, name := range []string{"wrk-01", "wrk-01-green"} {
+				o.find(name).Record.Started = t0.Add(-time.Hour)
+			}
+			return d, o
+		}, Rollback},
 		{"a green VM", func() (Desired, Observed) {
 			d := bluegreen(wish(5, "docker"), Fresh)
 			o := rolledBefore(fleetOf(d, oldDigest))
