@@ -109,6 +109,12 @@ func TestHealEdges(t *testing.T) {
 			each(o, powerOff, 3)
 		}, "start 03 > heal 02"},
 		{"a dead run was about to cycle it", vm(func(v *VM) { abandoned(v); v.Record.Due = true }), "finish 02"},
+		{"it serves again in a roll that died: ended, which notes it too", func(d *Desired, o *Observed) {
+			*o = fleetOf(*d, newDigest)
+			each(o, illSince(time.Hour), 2)
+			each(o, abandoned, 2)
+		}, "finish 02"},
+		{"it is off by now: just started", vm(powerOff), "start 02"},
 		{"it has another size too: the roll is its cure", vm(smaller), "roll 02"},
 		{"it failed", vm(func(v *VM) { v.Record.Failed = "x" }), "R12 02"},
 		{"the image's file is gone from the store: it may not be booted", func(d *Desired, _ *Observed) { d.Image.Paths = nil }, "R01 02"},
@@ -117,6 +123,18 @@ func TestHealEdges(t *testing.T) {
 
 // TestIllnessIsSaid: what an operator reads about a VM that is on and does not serve, before anything is done about it.
 func TestIllnessIsSaid(t *testing.T) {
+	d, o := fleetWith(3, newDigest)()
+	d.Rollout.Heal, d.Targets = time.Hour, []string{"wrk-01"}
+	each(&o, silence, 2)
+	if b := refusalOf(t, Compute(d, o, t0), "wrk-02"); b.Reason != "it does not serve: guest tools do not run" {
+		t.Errorf("not noted, because it is no target: %s", b.Error())
+	}
+	each(&o, powerOff, 2)
+	each(&o, illSince(2*time.Hour), 2)
+	d.Targets = nil
+	if got := doing(Compute(d, o, t0), "wrk-02"); got != "claim poweron awaitready release" {
+		t.Errorf("off by now: %s", got)
+	}
 	for name, c := range map[string]struct {
 		heal, ill     time.Duration // ill 0: not noted
 		reason, clear string

@@ -64,7 +64,8 @@ func (f *fleet) lived() bool {
 		r := v.Record
 		made := !r.Started.IsZero() && r.Previous == "" && r.Rolled.IsZero() // its first roll is under way
 		again := r.Token != Token(r.Image, 1)                                // it was booted afresh since it was made
-		return inUse(f.want, v) && !made && (r.Rolled.IsZero() || again || f.now.Sub(r.Rolled) > inhabited)
+		// A record without a time says that it was rolled before times were noted.
+		return inUse(f.want, v) && !made && (again || f.now.Sub(r.Rolled) > inhabited)
 	})
 }
 

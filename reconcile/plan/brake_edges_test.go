@@ -77,7 +77,25 @@ func TestBrakeLeavesWhatIsHalfway(t *testing.T) {
 			d.Rollout.MaxFailed = 2
 			o.VMs[7] = standing(*d, d.VMs[7], newDigest)
 			each(o, func(v *VM) { v.Record.Failed = "x" }, 9)
-		}, "start 10 | R12 09"},
+			each(o, powerOff, 8)
+		}, "start 08 + start 10 | R12 09"},
+		{"nor is one whose roll takes too long", func(d *Desired, o *Observed) {
+			d.Rollout.MaxFailed, d.Rollout.Progress = 2, time.Second
+			each(o, abandoned, 9)
+		}, "start 08 + start 10 | R12 09"},
+		{"new ones are made next to one that is ill: as many as the brake would bear", func(d *Desired, o *Observed) {
+			*o = fleetOf(*d, newDigest)
+			o.VMs, o.Files = o.VMs[:7], o.Files[:7]
+			each(o, silence, 1)
+		}, "create 08 + create 09 > create 10 | R12 01"},
+		{"made larger: as many at once as the brake would bear", func(d *Desired, o *Observed) {
+			*o = fleetOf(*d, newDigest)
+			o.VMs, o.Files = o.VMs[:2], o.Files[:2]
+		}, "create 03 + create 04 + create 05 > create 06 + create 07 + create 08 > create 09 + create 10"},
+		{"made larger, and a person has looked: as many as hosts bear", func(d *Desired, o *Observed) {
+			*o = fleetOf(*d, newDigest)
+			o.VMs, o.Files, d.Rollout.NoBrake = o.VMs[:2], o.Files[:2], true
+		}, "create 03 + create 04 + create 05 + create 06 > create 07 + create 08 + create 09 + create 10"},
 		{"nor is one that a roll has taken down", func(_ *Desired, o *Observed) { each(o, abandoned, 8) }, "finish 08 > start 09 + start 10"},
 		{"nor is one that another run holds", func(_ *Desired, o *Observed) { each(o, heldBy(other), 8) }, "start 09 + start 10 | R16 08"},
 		{"one that is refused for another reason is", func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Busy = []string{"a question"} }, 8) }, "R12 | R08 08"},
@@ -98,6 +116,10 @@ func TestBrakeTellsVanishedFromNew(t *testing.T) {
 			{"the last four: the fleet was made larger", func(_ *Desired, o *Observed) { vanish(o, 3, 4, 5, 6) }, "create 03 + create 04 + create 05 > create 06"},
 			{"three in the middle: one more than may be, but one never counts", func(_ *Desired, o *Observed) { vanish(o, 2, 3, 4) }, "create 02 + create 03 + create 04"},
 			{"four in the middle", func(_ *Desired, o *Observed) { vanish(o, 2, 3, 4, 5) }, "R12"},
+			{"four in the middle, found in another order", func(_ *Desired, o *Observed) {
+				vanish(o, 2, 3, 4, 5)
+				o.VMs[0], o.VMs[1] = o.VMs[1], o.VMs[0]
+			}, "R12"},
 			{"a retired VM with a higher number proves nothing", func(_ *Desired, o *Observed) {
 				vanish(o, 2, 3, 4, 5)
 				o.VMs[1].Record.Retired, o.VMs[1].Name = t0, "wrk-06-retired-x"
@@ -116,6 +138,10 @@ func TestBrakeTellsVanishedFromNew(t *testing.T) {
 				vanish(o, 3, 4, 5, 6)
 				o.Files = o.Files[:5]
 			}, "create 03 + create 04 + create 05 > create 06"},
+			{"four in the middle whose disks were never made: they are new", func(_ *Desired, o *Observed) {
+				vanish(o, 2, 3, 4, 5)
+				o.Files = []DiskFile{o.Files[0], o.Files[5]}
+			}, "create 02 + create 03 + create 04 > create 05"},
 			{"one is off: then two missing are all there may be", func(_ *Desired, o *Observed) {
 				vanish(o, 4, 5)
 				each(o, powerOff, 6)
@@ -135,18 +161,21 @@ func TestBrakeLetsAFleetBeMade(t *testing.T) {
 		first  func(v *VM) // what there is, with five files of VMs that are missing
 		braked bool
 	}{
-		"its gate passed an hour ago":            {rolledAgo(time.Hour), false},
-		"its gate passed a moment longer ago":    {rolledAgo(time.Hour + 1), true},
-		"it is being made now":                   {func(v *VM) { v.Record.Started = t0 }, false},
-		"made before times were noted":           {func(*VM) {}, true},
-		"it is being rolled, not made":           {func(v *VM) { v.Record.Started, v.Record.Previous = t0, oldDigest; again(v) }, true},
-		"it is booted afresh, and had passed":    {func(v *VM) { v.Record.Started = t0; rolledAgo(2 * time.Hour)(v); again(v) }, true},
-		"just rolled, so that it is an old one":  {func(v *VM) { v.Record.Previous = oldDigest; rolledAgo(time.Minute)(v); again(v) }, true},
-		"just booted afresh, so an old one too":  {func(v *VM) { rolledAgo(time.Minute)(v); again(v) }, true},
-		"made by two runs, a moment ago":         {func(v *VM) { rolledAgo(time.Minute)(v); v.Record.Epoch = 2 }, false},
-		"retired, so that it proves nothing":     {func(v *VM) { v.Record.Retired, v.Name = t0, "wrk-01-retired-x" }, false},
-		"of another fleet, that proves nothing":  {func(v *VM) { v.Fleet, v.Name = "db", "db-1" }, false},
-		"failed while it was made, that is none": {func(v *VM) { v.Record.Started, v.Record.Failed = t0, "x" }, false},
+		"its gate passed an hour ago":              {rolledAgo(time.Hour), false},
+		"its gate passed a moment longer ago":      {rolledAgo(time.Hour + 1), true},
+		"it is being made now":                     {func(v *VM) { v.Record.Started = t0 }, false},
+		"made before times were noted":             {func(*VM) {}, true},
+		"it is being rolled, not made":             {func(v *VM) { v.Record.Started, v.Record.Previous = t0, oldDigest; again(v) }, true},
+		"it is booted afresh, and had passed":      {func(v *VM) { v.Record.Started = t0; rolledAgo(2 * time.Hour)(v); again(v) }, true},
+		"just rolled, so that it is an old one":    {func(v *VM) { v.Record.Previous = oldDigest; rolledAgo(time.Minute)(v); again(v) }, true},
+		"just booted afresh, so an old one too":    {func(v *VM) { rolledAgo(time.Minute)(v); again(v) }, true},
+		"made by two runs, a moment ago":           {func(v *VM) { rolledAgo(time.Minute)(v); v.Record.Epoch = 2 }, false},
+		"another run boots it, and it had passed":  {func(v *VM) { heldBy(other)(v); rolledAgo(2 * time.Hour)(v) }, true},
+		"another run rolls it to its second image": {func(v *VM) { heldBy(other)(v); v.Record.Previous = oldDigest; again(v) }, true},
+		"another run makes it":                     {heldBy(other), false},
+		"retired, so that it proves nothing":       {func(v *VM) { v.Record.Retired, v.Name = t0, "wrk-01-retired-x" }, false},
+		"of another fleet, that proves nothing":    {func(v *VM) { v.Fleet, v.Name = "db", "db-1" }, false},
+		"failed while it was made, that is none":   {func(v *VM) { v.Record.Started, v.Record.Failed = t0, "x" }, false},
 	} {
 		d, o := fleetWith(6, newDigest)()
 		d.Rollout.MaxFailed = 9
@@ -168,4 +197,17 @@ func TestBrakeLetsAFleetBeMade(t *testing.T) {
 // again makes a VM one that has booted after another ISO swap than the one it was made with.
 func again(v *VM) {
 	v.Record.Epoch, v.Record.Token, v.Guest.Token = 2, Token(v.Record.Image, 2), Token(v.Record.Image, 2)
+}
+
+// TestBrakeOfALargeNewFleet: what is made at once is never less than what an old fleet may lose.
+func TestBrakeOfALargeNewFleet(t *testing.T) {
+	d, o := fleetWith(30, newDigest)()
+	o.VMs, o.Files = o.VMs[:20], o.Files[:27] // seven are missing, one of which never counts, and three were never made
+	for i := range o.VMs {
+		v := &o.VMs[i]
+		v.Record.Rolled, v.Record.Token, v.Guest.Token = t0, Token(newDigest, 1), Token(newDigest, 1)
+	}
+	if p := Compute(d, o, t0); len(p.Blocked) > 0 || len(p.Waves) != 3 {
+		t.Error(outline(p))
+	}
 }

@@ -59,6 +59,18 @@ func TestBudget(t *testing.T) {
 	})
 }
 
+// TestWhyOthersWait: what an operator reads when there is no room: how many wait, and the first VM that does not serve.
+func TestWhyOthersWait(t *testing.T) {
+	d, o := fleetWith(6, oldDigest)()
+	each(&o, snapshot, 2, 5)
+	each(&o, silence, 2, 5)
+	b := refusalOf(t, Compute(d, o, t0), "")
+	if b.Reason != "4 VMs wait: 2 of 6 do not serve (wrk-02: guest tools do not run), max_unavailable is 1" || b.Code != R12 ||
+		b.Clear != "bring the VMs back that do not serve, or raise max_unavailable" {
+		t.Error(b.Error())
+	}
+}
+
 // TestBudgetIsKeptThroughout: whatever max_unavailable, no wave of a healthy fleet takes more down at once, all VMs get
 // the image, and none of the room is left unused.
 func TestBudgetIsKeptThroughout(t *testing.T) {

@@ -56,6 +56,10 @@ func TestNothingStartsFromHere(t *testing.T) {
 			d.VMs = d.VMs[:3]
 			each(o, func(v *VM) { v.Record.Paused = true }, 4)
 		}, "R13 04"},
+		{"paused, and one of another fleet has failed", func(_ *Desired, o *Observed) {
+			each(o, func(v *VM) { v.Record.Paused = true }, 3)
+			*o = o.with(VM{Name: "db-1", Fleet: "db", Record: Record{Failed: "x"}})
+		}, "R13 03"},
 		{"a pause of another fleet is none of ours", func(d *Desired, o *Observed) {
 			v := standing(*d, d.VMs[0], oldDigest)
 			v.Name, v.Fleet, v.Record.Paused, v.Record.Failed, v.Disks, v.Record.Disks = "db-1", "db", true, "x", nil, nil

@@ -19,6 +19,8 @@ func TestEngineVersions(t *testing.T) {
 		{"", "28", false, false, "28"},
 		{"28", "", false, false, "28"},
 		{"", "", false, true, ""},
+		{"28.3.1ce", "28.3.1", false, true, "28.3.1ce"},
+		{"-1", "28", false, false, "28"},
 		{"edge", "28", false, false, "28"},
 		{"28", "edge", false, false, "28"},
 		{"edge", "edge", false, true, "edge"},

@@ -33,6 +33,6 @@ func silent(want Desired, m member, now time.Time) member {
 		b.Reason = fmt.Sprintf("it has not served for %s: %s", now.Sub(ill).Round(time.Second), m.reason)
 		b.Clear = fmt.Sprintf("wait: it is power cycled when it has not served for %s; or look at its console", h)
 	}
-	m.kind, m.blocked = refused, &b
+	m.blocked = &b
 	return m
 }

@@ -43,7 +43,7 @@ func undoing(want Desired, m member, now time.Time) member {
 	b := failure(want, v)
 	m.up, m.reason = false, b.Reason
 	if back, _ := returning(want, v); !back {
-		m.kind, m.blocked = refused, &b
+		m.blocked = &b
 		return m
 	}
 	m.kind, m.action, m.steps = failed, Rollback, back(want, m.want, v, now)

@@ -146,6 +146,9 @@ func TestDeparture(t *testing.T) {
 		if strings.Contains(c.steps, "drain") && stepFor[Drain](t, p, "wrk-02") != (Drain{base: Of("wrk-02"), Next: "keep"}) {
 			t.Errorf("%s: %+v", name, stepFor[Drain](t, p, "wrk-02"))
 		}
+		if strings.Contains(c.steps, "claim") && stepFor[Claim](t, p, "wrk-02").Due {
+			t.Errorf("%s: it would be booted afresh", name)
+		}
 		before := o.VMs[1].Record.Disks
 		for _, s := range flat(p) {
 			o = o.After(s)
@@ -170,5 +173,26 @@ func TestDrainOfTheSilent(t *testing.T) {
 	}
 	if drain := stepFor[Drain](t, p, "wrk-03"); drain.Try {
 		t.Errorf("%+v", drain)
+	}
+}
+
+// TestDepartureGivenBack: one that was claimed to go and must not go yet is freed under a claim of ours, the one we have or
+// a new one.
+func TestDepartureGivenBack(t *testing.T) {
+	for want, hold := range map[string]func(v *VM){
+		"release": heldBy(me), "claim release": abandoned,
+		"claim restore release":   func(v *VM) { abandoned(v); drainedly(v) },
+		"awaittask claim release": func(v *VM) { abandoned(v); v.Task = "task-5" },
+	} {
+		d, o := wish(2, "docker"), fleetOf(wish(4, "docker"), newDigest)
+		d.Rollout.ScaleIn = 1
+		each(&o, hold, 4)
+		p := Compute(d, o, t0)
+		if got := doing(p, "wrk-04"); got != want || outline(p) != "release 04 | R14" {
+			t.Errorf("%s, want %s: %s", got, want, outline(p))
+		}
+		if strings.HasPrefix(want, "awaittask") && stepFor[AwaitTask](t, p, "wrk-04").Task != "task-5" {
+			t.Error("it waits for another task")
+		}
 	}
 }

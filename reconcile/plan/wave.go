@@ -59,7 +59,7 @@ func (f *fleet) returned() []Roll {
 		}
 	}
 	for _, m := range f.extras {
-		if m.kind == surplus && !m.vm.Record.Started.IsZero() && (f.brake != nil || !f.mayGo(m)) {
+		if m.kind == surplus && !m.vm.Record.Started.IsZero() && !f.mayGo(m) {
 			out = append(out, givenBack(f.want, m, f.now, "it must not go yet"))
 		}
 	}
