@@ -91,6 +91,44 @@ func TestAwaitEnds(t *testing.T) {
 	}
 }
 
+// telling is a vCenter whose task ends when it is asked to tell of the end, so that there is nothing to tell any more.
+type telling struct {
+	shows
+	state types.TaskInfoState
+	waits int
+}
+
+func (v *telling) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
+	switch out := res.(type) {
+	case *methods.CreatePropertyCollectorBody:
+		v.state = types.TaskInfoStateSuccess
+		out.Res = &types.CreatePropertyCollectorResponse{}
+	case *methods.CreateFilterBody:
+		out.Res = &types.CreateFilterResponse{}
+	case *methods.DestroyPropertyCollectorBody:
+		out.Res = &types.DestroyPropertyCollectorResponse{}
+	case *methods.WaitForUpdatesExBody:
+		if v.waits++; v.waits > 1 {
+			return errors.New("nothing changes any more")
+		}
+		out.Res = &types.WaitForUpdatesExResponse{Returnval: &types.UpdateSet{Version: "1"}}
+	default:
+		return v.shows.RoundTrip(ctx, req, res)
+	}
+	return nil
+}
+
+// A task that ends between the last look and the moment from which vCenter tells of changes is not waited for.
+func TestAwaitLooksWhenTellingBegins(t *testing.T) {
+	v := &telling{state: types.TaskInfoStateRunning}
+	v.shows = func(types.ManagedObjectReference) []types.DynamicProperty {
+		return []types.DynamicProperty{{Name: "info", Val: types.TaskInfo{State: v.state}}}
+	}
+	if _, err := with(v).await(t.Context(), aTask, nil, time.Minute); err != nil || v.waits != 1 {
+		t.Errorf("%v after %d waits", err, v.waits)
+	}
+}
+
 // Faults are told apart by type, in tasks and in answers alike.
 func TestRefusal(t *testing.T) {
 	for _, c := range []struct {
