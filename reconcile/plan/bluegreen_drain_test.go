@@ -184,9 +184,13 @@ func TestGreenThatServesAloneNeedsRoom(t *testing.T) {
 		{"blue is off", Fresh, Shutdown{base: b}, true},
 		{"blue is retired", Fresh, Retire{base: b}, true},
 		{"blue was handed over", HandOver, AwaitReady{base: g}, true},
+		{"green stays on", HandOver, Disown{base: b}, false},
+		{"green serves and stays on", Fresh, Retire{base: b}, false},
 	} {
 		d, o := pairAt(t, c.disk, c.last)
-		d.VMs[0].CPUs = 8
+		if !strings.Contains(c.name, "stays on") {
+			d.VMs[0].CPUs = 8
+		}
 		legal := Compute(d, o, t0)
 		down := slices.IndexFunc(o.VMs, func(v VM) bool { return v.Name == "wrk-02" })
 		mute(&o, 0, down)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -27,10 +28,12 @@ func exactOffences() []offence {
 		swap1  = `check wave 1: wrk-01: step "insert ` + iso + `, token bbbbbbbbbbbb-4": `
 		claim1 = `check wave 1: wrk-01: step "claim for lkv@here, epoch 4": `
 		docker = "lkv-disks/workers/wrk-01-docker.vmdk"
+		grow1  = `check wave 1: wrk-01: step "grow disk [ssd-1] lkv-disks/workers/wrk-01-docker.vmdk to 20 GiB": `
 	)
 	rolling := fleetLike(2, oldDigest, func(*Desired, *Observed) {})
 	making := fleetLike(2, newDigest, func(_ *Desired, o *Observed) { *o = Observed{} })
 	resizing := fleetLike(1, newDigest, func(d *Desired, _ *Observed) { d.VMs[0].CPUs = 8 })
+	growing := fleetLike(1, newDigest, func(d *Desired, _ *Observed) { d.VMs[0].Disks[0].Bytes = 20 << 30 })
 	over := func() (Desired, Observed) {
 		d := bluegreen(wish(1, "docker"), HandOver)
 		return d, rolledBefore(fleetOf(d, oldDigest))
@@ -53,6 +56,13 @@ func exactOffences() []offence {
 		{"nothing but a resize while it runs", resizing, steps1(func(all []Step) []Step {
 			return slices.DeleteFunc(all, func(s Step) bool { return isShutdown(s) || nameOf(s) == "insertiso" })
 		}), `check wave 1: wrk-01: step "resize to 8 CPUs, 2048 MiB": the VM is poweredOn`},
+		{"a disk grown while it runs", growing, steps1(func(all []Step) []Step {
+			return slices.DeleteFunc(all, func(s Step) bool { return isShutdown(s) || nameOf(s) == "insertiso" })
+		}), grow1 + "the VM is poweredOn"},
+		{"a disk grown to the size it has", growing, func(_ *Plan, o *Observed) { o.VMs[0].Disks[0].Bytes = 20 << 30 }, grow1 + "20 GiB is not more than 20 GiB (D4)"},
+		{"a disk grown that the record knows elsewhere", growing, editing(func(s *GrowDisk) { s.Disk.Path = "[ssd-9] x.vmdk" }),
+			`check wave 1: wrk-01: step "grow disk [ssd-9] x.vmdk to 20 GiB": the disk is not attached, or not the recorded one (D4)`},
+		{"a shared disk grown", growing, func(_ *Plan, o *Observed) { o.VMs[0].Disks[0].Shared = true }, grow1 + "the disk has a snapshot or a parent, or is shared (D4)"},
 		{"powered on twice", rolling, adding("awaitready", PowerOn{Of("wrk-01")}), `check wave 1: wrk-01: step "power on": the VM is poweredOn`},
 		{"powered on with an empty CD-ROM", resizing, func(p *Plan, o *Observed) {
 			o.VMs[0].ISO = ""
@@ -95,6 +105,14 @@ func exactOffences() []offence {
 			`check wave 1: wrk-01: step "create disk [ssd-1] lkv-disks/workers/wrk-01-x.vmdk, 1 GiB thick": the VM exists: what its record does not name must not be made up (D7)`},
 		{"made again with an older generation than it had", again, func(_ *Plan, o *Observed) { o.Made = append(o.Made, "lkv-disks/workers/wrk-01-docker-g3.vmdk") },
 			make1 + "disk [ssd-1] lkv-disks/workers/wrk-01-docker-g2.vmdk is not the newest of its place, lkv-disks/workers/wrk-01-docker-g3.vmdk was used (D7)"},
+		{"made again with an older one than a retired VM had", again, func(_ *Plan, o *Observed) {
+			o.Made = append(o.Made, "lkv-disks/workers/wrk-01-docker-g3.vmdk")
+			o.VMs = append(o.VMs, VM{Name: "r", Fleet: "workers", Record: Record{Retired: t0, Disks: []DiskRecord{{Path: "[ssd-1] lkv-disks/workers/wrk-01-docker-g3.vmdk"}}}})
+		}, make1 + "disk [ssd-1] lkv-disks/workers/wrk-01-docker-g2.vmdk is not the newest of its place, lkv-disks/workers/wrk-01-docker-g3.vmdk was used (D7)"},
+		{"made again with an older one than a green VM has", again, func(_ *Plan, o *Observed) {
+			o.Made = append(o.Made, "lkv-disks/workers/wrk-01-docker-g3.vmdk")
+			o.VMs = append(o.VMs, VM{Name: "g", Fleet: "workers", Record: Record{Replaces: "x", Disks: []DiskRecord{{Path: "[ssd-1] lkv-disks/workers/wrk-01-docker-g3.vmdk"}}}})
+		}, make1 + "disk [ssd-1] lkv-disks/workers/wrk-01-docker-g2.vmdk is not the newest of its place, lkv-disks/workers/wrk-01-docker-g3.vmdk was used (D7)"},
 		{"a blank disk that was used", func() (Desired, Observed) {
 			d := bluegreen(wish(1, "docker"), Fresh)
 			return d, rolledBefore(fleetOf(d, oldDigest))
@@ -122,6 +140,54 @@ func exactOffences() []offence {
 			o.VMs = append(o.VMs, VM{Name: "x", Disks: []Disk{{Path: "[ssd-1] " + docker}}})
 		},
 			`check wave 1: wrk-01: step "power on": x has disk [ssd-1] lkv-disks/workers/wrk-01-docker.vmdk too (D3)`},
+	}
+}
+
+// TestCheckPassesOtherGenerations: what is not a newer disk of the place keeps no VM from being made again.
+func TestCheckPassesOtherGenerations(t *testing.T) {
+	for name, c := range map[string]struct {
+		made string
+		more VM
+	}{
+		"an older one": {"wrk-01-docker-g1.vmdk", VM{}},
+		"the first":    {"wrk-01-docker.vmdk", VM{}},
+		"another disk": {"wrk-01-docker-gx.vmdk", VM{}},
+		"another VM's": {"wrk-02-docker-g7.vmdk", VM{}},
+		"a green VM's that never got the place": {"wrk-01-docker-g3.vmdk", VM{Name: "g", Fleet: "workers",
+			Record: Record{Replaces: "x", Retired: t0, Disks: []DiskRecord{{Path: "[ssd-1] lkv-disks/workers/wrk-01-docker-g3.vmdk"}}}}},
+	} {
+		d := bluegreen(wish(1, "docker"), Fresh)
+		path := GenerationPath(d.Fleet, d.VMs[0], d.VMs[0].Disks[0], 2)
+		o := Observed{Made: []string{inDatastore(path)}, Files: []DiskFile{{Path: path, UUID: "two", Bytes: 10 << 30}}}
+		p := Compute(d, o, t0)
+		o.Made, o.VMs = append(o.Made, "lkv-disks/workers/"+c.made), append(o.VMs, c.more)
+		if err := Check(p, o); err != nil || len(p.Waves) == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCheckOfPeopleNeedsAVM: what a person asks for is about a VM that is there.
+func TestCheckOfPeopleNeedsAVM(t *testing.T) {
+	for _, kind := range []string{"adopt", "pause"} {
+		p, o := planFor(kind)
+		o = o.Clone()
+		o.VMs = o.VMs[1:]
+		if err := Check(p, o); err == nil || !strings.HasSuffix(err.Error(), "the VM does not exist") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// TestWhyRetired: what is written on a VM that goes, for whoever finds it in the vSphere client.
+func TestWhyRetired(t *testing.T) {
+	d := bluegreen(wish(1, "docker"), Fresh)
+	if s := only[Retire](t, flat(Compute(d, rolledBefore(fleetOf(d, oldDigest)), t0))); s.Why != "another VM took its place in fleet workers, with image bbbbbbbbbbbb" || s.At != t0 {
+		t.Errorf("%+v", s)
+	}
+	d, o := greenFailed(t, d)
+	if s := only[Retire](t, flat(Compute(d, o, t0))); s.Why != "it was to take the place of wrk-01 in fleet workers, and its gate failed" || s.At != t0 {
+		t.Errorf("%+v", s)
 	}
 }
 

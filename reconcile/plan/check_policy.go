@@ -148,7 +148,7 @@ func (c *checker) surplus() int {
 // disturbs tells whether a roll takes a VM's work away that has it now, or lets one go.
 func (c *checker) disturbs(r Roll, v *VM) bool {
 	switch {
-	case v == nil || r.Action == GiveBack || r.Action == Note:
+	case v == nil:
 		return false
 	case r.Action == Retiring:
 		return v.Record.Started.IsZero() || v.Power == On

@@ -108,16 +108,18 @@ func (c *checker) darkens(r Roll) bool {
 	return false
 }
 
-// gone counts members that do not serve: neither their VM nor the one that is to take its place.
+// gone counts members that do not serve: neither their VM nor the one that is to take its place. Two VMs of one name are
+// one place.
 func (c *checker) gone() int {
-	n := 0
+	var names []string
 	for i := range c.now.VMs {
 		v := &c.now.VMs[i]
-		if v.Fleet == c.plan.Fleet && v.Record.Retired.IsZero() && !serves(v) && !slices.Contains(c.plan.Extra, v.Name) && !c.counted(v) {
-			n++
+		if v.Fleet == c.plan.Fleet && v.Record.Retired.IsZero() && !serves(v) &&
+			!slices.Contains(c.plan.Extra, v.Name) && !slices.Contains(names, v.Name) && !c.counted(v) {
+			names = append(names, v.Name)
 		}
 	}
-	return n
+	return len(names)
 }
 
 // counted tells of a VM that does not serve whether its place serves all the same, or is counted with another VM.

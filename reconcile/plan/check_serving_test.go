@@ -54,6 +54,24 @@ func TestCheckKnowsWhoServes(t *testing.T) {
 	}
 }
 
+// TestCheckCountsPlacesNotVMs: somebody renamed a VM that is off to the name of another one that is off. One place is
+// refused for it (R22) and the other is made again: of two that may be down, one is left for the roll.
+func TestCheckCountsPlacesNotVMs(t *testing.T) {
+	d := wish(4)
+	d.Rollout.MaxUnavailable, d.Rollout.NoBrake = 2, true
+	o := rolledBefore(fleetOf(d, oldDigest))
+	o.VMs[0], o.VMs[3] = off(o.VMs[0]), off(o.VMs[3])
+	o.VMs[3].Name = "wrk-01"
+	p := Compute(d, o, t0)
+	if err := Check(p, o); err != nil || len(p.Waves) != 3 || p.Waves[0].Rolls[0].VM != "wrk-04" || p.Waves[1].Rolls[0].VM != "wrk-02" {
+		t.Errorf("%v, %+v", err, p)
+	}
+	p.MaxUnavailable = 1
+	if err := Check(p, o); err == nil || err.Error() != "check wave 2: 1 VMs do not serve and 1 more would be shut down, max_unavailable is 1 (A1)" {
+		t.Errorf("Check says %v", err)
+	}
+}
+
 // TestCheckPassesWhatIsNoBeginning: nothing is begun, and yet this goes on: whatever the brake, the window and the
 // targets say, what was begun is finished or given back, notes are taken, and ways back are gone.
 func TestCheckPassesWhatIsNoBeginning(t *testing.T) {

@@ -81,11 +81,24 @@ func waysBack() []wayBack {
 			r := &p.Waves[0].Rolls[0]
 			r.Steps = slices.Insert(slices.Clone(r.Steps), len(r.Steps)-1, Step(Shutdown{base: Of("wrk-01-green")}))
 		}, `check wave 1: wrk-01: step "shut down, power off after 0s": the VM does not exist`},
+		{"a person paused at green", Fresh, "", green(func(v *VM) { v.Record.Paused = true }), "check plan: it acts although wrk-01-green is paused (A7)"},
+		{"a person paused at blue", Fresh, "", blue(func(v *VM) { v.Record.Paused = true }), "check plan: it acts although wrk-01 is paused (A7)"},
 		{"it goes on as if nothing had failed", Fresh, "", func(p *Plan, _ *Observed) { p.Waves[0].Rolls[0].Action = Finish }, "check plan: it acts although wrk-01-green failed (A7)"},
 		{"the failure is forgotten at the end", Fresh, "", func(p *Plan, _ *Observed) {
 			r := &p.Waves[0].Rolls[0]
 			r.Steps = slices.Insert(slices.Clone(r.Steps), len(r.Steps)-1, Step(Unblock{base: Of("wrk-01")}))
 		}, `check wave 1: wrk-01: step "clear failure and pause": only a person lets a fleet go again (A7)`},
+	}
+}
+
+// TestOnlyAWayBackRecalls: a roll that goes forward says nothing of a failure.
+func TestOnlyAWayBackRecalls(t *testing.T) {
+	d, o := pairAt(t, Fresh, AwaitReady{base: Of("wrk-01-green")})
+	p := Compute(d, o, t0)
+	adding("retire", Recall{base: Of("wrk-01"), Why: "x", Spurned: newDigest})(&p, &o)
+	const says = `check wave 1: wrk-01: step "record that its replacement failed: x": no successor of it, or not with that image, is retired`
+	if err := Check(p, o); err == nil || err.Error() != says {
+		t.Errorf("Check says %v", err)
 	}
 }
 

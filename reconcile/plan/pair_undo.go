@@ -85,10 +85,6 @@ func (p pair) back() []Step {
 	blue.Task, blue.Record.Spurned, blue.Record.Takes = "", p.green.Record.Image, nil
 	blue.Record.Disks = append(blue.Record.Disks, takes...)
 	blue.Record.Owner, blue.Record.Expires = p.want.Claimer, p.now.Add(p.want.TTL)
-	blue.Disks = slices.Clone(blue.Disks)
-	for _, t := range takes {
-		blue.Disks = append(blue.Disks, Disk{UUID: t.UUID, Path: t.Path})
-	}
 	return append(steps, back(p.want, p.w, blue, p.now)...)
 }
 
