@@ -209,6 +209,29 @@ func TestAfterInDetail(t *testing.T) {
 	}
 }
 
+// TestAfterOfTwins: two VMs have one name, and only one of them is removed; a boot that was due stays due.
+func TestAfterOfTwins(t *testing.T) {
+	o := Observed{VMs: []VM{{Name: "a", ID: "1"}, {Name: "a", ID: "2"}, {Name: "b", ID: "1"}}}
+	if got := o.After(DestroyVM{Of("a")}).VMs; len(got) != 2 || got[0].ID != "2" || got[1].Name != "b" {
+		t.Errorf("%+v", got)
+	}
+	for was, want := range map[bool][2]bool{false: {false, true}, true: {true, true}} {
+		o.VMs[0].Record.Due = was
+		for i, due := range []bool{false, true} {
+			if got := o.After(Claim{base: Of("a"), Due: due}).VMs[0].Record.Due; got != want[i] {
+				t.Errorf("due %v, claimed for it %v: %v", was, due, got)
+			}
+		}
+	}
+	w := wish(1, "docker").VMs[0]
+	w.Networks = []Network{{Name: "a"}}
+	c := w.clone()
+	c.Networks[0].Name, c.Disks[0].Name, c.ExtraConfig["guestinfo.lkv.role"] = "b", "b", "b"
+	if w.Networks[0].Name == "b" || w.Disks[0].Name == "b" || w.ExtraConfig["guestinfo.lkv.role"] == "b" {
+		t.Errorf("%+v", w)
+	}
+}
+
 // TestCloneSharesNothing: whatever is changed in a copy of a world stays in the copy.
 func TestCloneSharesNothing(t *testing.T) {
 	d := wish(1, "docker")

@@ -35,6 +35,14 @@ func TestPairRefusalsInFull(t *testing.T) {
 		{"the place's name was given to a retired VM", HandOver, Retire{base: n}, func(_ *Desired, o *Observed) {
 			o.VMs = append(o.VMs, VM{Name: "wrk-01", ID: "r", Ref: "vm-r", Fleet: "workers", Ordinal: 9, Record: Record{Retired: t0}})
 		}, "a VM that was retired on 2026-03-01 has its name"},
+		{"another VM has got blue's name", HandOver, CreateVM{base: g}, func(_ *Desired, o *Observed) {
+			o.find("wrk-01").Name = "wrk-01-old"
+			o.VMs = append(o.VMs, VM{Name: "wrk-01", ID: "x", Ref: "vm-x", Fleet: "workers", Ordinal: 1})
+		}, "VM wrk-01-green was made to replace wrk-01-old, and another VM has the name"},
+		{"a blank disk became another before it was attached", Fresh, CreateVM{base: g}, func(_ *Desired, o *Observed) {
+			o.find("wrk-01-green").Record.Disks[0].UUID = "6000C2AA"
+			o.Files[2].UUID = "6000C2BB"
+		}, "disk docker (6000C2AA, [ssd-1] lkv-disks/workers/wrk-01-docker-g1.vmdk) is recorded for wrk-01-green but not attached"},
 		{"a VM with the retired one's name has the disk", HandOver, Retire{base: n}, func(_ *Desired, o *Observed) {
 			o.VMs = append(o.VMs, VM{Name: "wrk-01-retired-20260301-1200", ID: "x", Ref: "vm-x", Record: Record{Disks: o.find("wrk-01-green").Record.Disks}})
 		}, "disk docker (6000C290-0001-AAAA-BBBB-CCCCDDDDEEEE) is on wrk-01-green and wrk-01-retired-20260301-1200"},
@@ -50,6 +58,26 @@ func TestPairRefusalsInFull(t *testing.T) {
 		i := slices.IndexFunc(p.Blocked, func(b Blocked) bool { return b.VM == "wrk-01" })
 		if i < 0 || p.Blocked[i].Reason != c.says || len(byRoll(p)["wrk-01"]) > 0 {
 			t.Errorf("%s: %v", c.name, p.Blocked)
+		}
+	}
+}
+
+// TestPairGoesOnAllTheSame: what happened does not matter to what is left.
+func TestPairGoesOnAllTheSame(t *testing.T) {
+	n, g := Of("wrk-01"), Of("wrk-01-green")
+	for name, c := range map[string]struct {
+		last Step
+		then func(d *Desired, o *Observed)
+		does string
+	}{
+		"a person detached the disk of the retired VM": {Retire{base: n}, func(_ *Desired, o *Observed) { o.find("wrk-01-retired-20260301-1200").Disks = nil }, "green rename, release"},
+		"the image left the store when green served":   {AwaitReady{base: g}, func(d *Desired, _ *Observed) { d.Image.Known = false }, "drain, shutdown, retire, green rename, release"},
+	} {
+		d, o := pairAt(t, Fresh, c.last)
+		c.then(&d, &o)
+		p := Compute(d, o, t0)
+		if err := Check(p, o); err != nil || kindsOf(p) != c.does {
+			t.Errorf("%s: %v, %s, %v", name, err, kindsOf(p), p.Blocked)
 		}
 	}
 }
@@ -70,6 +98,7 @@ func TestBlockedPairAndTheOthers(t *testing.T) {
 		{"busy, and blue was handed over", HandOver, Shutdown{base: b}, asking, false, "wrk-01: wrk-01-green: the VM must not be touched: a question is pending"},
 		{"blue is not there any more", HandOver, Shutdown{base: b}, func(v *VM) { v.Record.Replaces = "id-x" }, false,
 			"wrk-01: VM wrk-01-green was made to replace a VM that is not there any more (instance UUID id-x)"},
+		{"blue is not there any more, and green serves", Fresh, AwaitReady{base: g}, func(v *VM) { v.Record.Replaces = "id-x" }, true, ""},
 	} {
 		d := bluegreen(wish(2, "docker"), c.disk)
 		d.Rollout.Surge = 2

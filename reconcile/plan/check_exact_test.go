@@ -96,6 +96,11 @@ func exactOffences() []offence {
 		{"made where somebody has its disk's name", making, func(_ *Plan, o *Observed) {
 			o.VMs = append(o.VMs, VM{Name: "x", Disks: []Disk{{Path: "[ssd-9] " + docker}}})
 		}, disk1 + "VM x has this disk (D7)"},
+		{"made without disks where a VM is", fleetLike(1, newDigest, func(d *Desired, o *Observed) {
+			*d = wish(1)
+			*o = Observed{}
+		}), func(_ *Plan, o *Observed) { o.VMs = append(o.VMs, VM{Name: "wrk-01", Fleet: "workers"}) },
+			`check wave 1: wrk-01: step "create VM with 2 CPUs, 2048 MiB, ` + iso + `, claim epoch 1, record of no disks": a VM of this name exists`},
 		{"made where a marker has its disk's name", making, func(_ *Plan, o *Observed) { o.Made = []string{docker} }, disk1 + "the disk was made once (D7)"},
 		{"a disk in another fleet's folder", making, editing(func(s *CreateDisk) { s.Path = "[ssd-1] lkv-disks/db/x.vmdk" }),
 			`check wave 1: wrk-01: step "create disk [ssd-1] lkv-disks/db/x.vmdk, 10 GiB thin": the path is outside of lkv-disks/workers`},
