@@ -83,7 +83,7 @@ func (s system) statusCommand() *cli.Command {
 				one, list, err := x.status(c.Context, f)
 				doc.Fleets, doc.VMs = append(doc.Fleets, one), append(doc.VMs, list...)
 				unseen = cmp.Or(unseen, err)
-				return c.Context.Err()
+				return c.Err()
 			})
 			if err != nil {
 				return err

@@ -59,7 +59,7 @@ func (s system) watch(c *cli.Context) error {
 	hints := s.listener(c, opt.Log)
 	opt.Wake = hints.wake
 	after, ended := context.WithCancel(context.WithoutCancel(c.Context)) // what the last call comes to is told, too
-	if now, err = s.following(c, spec.Reconcile, opt.Log, after); err != nil {
+	if now, err = s.following(after, c, spec.Reconcile, opt.Log); err != nil {
 		ended()
 		return err
 	}

@@ -31,7 +31,7 @@ type followed struct {
 }
 
 // following begins with the spec that the daemon starts with. Its webhooks post until after ends.
-func (s system) following(c *cli.Context, r specs.Reconcile, log *slog.Logger, after context.Context) (*followed, error) {
+func (s system) following(after context.Context, c *cli.Context, r specs.Reconcile, log *slog.Logger) (*followed, error) {
 	f := &followed{s: s, log: log, flag: c.IsSet("listen"), after: after, listen: r.Listen}
 	if c.IsSet("interval") {
 		f.fixed = c.Duration("interval")
@@ -44,8 +44,9 @@ func (s system) following(c *cli.Context, r specs.Reconcile, log *slog.Logger, a
 
 // take follows the spec as it is now. What of it cannot be used is an error, and everything stays as it was.
 func (f *followed) take(r specs.Reconcile) error {
-	url, err := "", error(nil)
+	url := ""
 	if r.Webhook.IsSet() {
+		var err error
 		if url, err = r.Webhook.Reveal(); err != nil {
 			return err
 		}

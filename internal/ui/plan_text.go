@@ -48,7 +48,7 @@ func (f FleetPlan) write(b *strings.Builder, s Style) {
 		fmt.Fprintf(b, "  %s\n", s.Faint(fmt.Sprintf("image %s %s, %d VMs, %s, %d at once%s", f.Image, Short(f.SHA256), f.Size, how, f.AtOnce, f.Estimate)))
 	}
 	for i, w := range f.Waves {
-		fmt.Fprintf(b, "  wave %d\n", i+1)
+		fmt.Fprintf(b, "  wave %d%s\n", i+1, s.Faint(about(w.Seconds)))
 		for _, r := range w.Rolls {
 			r.write(b, s)
 		}
@@ -63,9 +63,11 @@ func (f FleetPlan) write(b *strings.Builder, s Style) {
 		fmt.Fprintf(b, "  %s %s\n", s.Good("="), s.Faint(strings.Join(f.Same, ", ")))
 	}
 	for _, vm := range f.Extra {
+		text := "is not wanted any more"
 		if !f.mentions(vm) {
-			fmt.Fprintf(b, "  %s %s  is not wanted any more and is left alone for now\n", s.Warn("-"), s.Bold(vm))
+			text += " and is left alone for now"
 		}
+		fmt.Fprintf(b, "  %s %s  %s\n", s.Warn("-"), s.Bold(vm), text)
 	}
 	for _, vm := range f.Retired {
 		fmt.Fprintf(b, "  %s %s  is retired and kept, with its disks, until lkv gc\n", s.Faint("z"), vm)
@@ -99,6 +101,14 @@ func (e Estimate) String() string {
 	return text
 }
 
+// about is a guess at how long something takes, for the end of its line; empty when it takes no time.
+func about(seconds float64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return ", about " + span(seconds)
+}
+
 func span(seconds float64) string { return Duration(time.Duration(seconds * float64(time.Second))) }
 
 func (r Roll) write(b *strings.Builder, s Style) {
@@ -106,7 +116,7 @@ func (r Roll) write(b *strings.Builder, s Style) {
 	if sign == "" {
 		sign = "?"
 	}
-	fmt.Fprintf(b, "  %s %s  %s: %s\n", s.Warn(sign), s.Bold(r.VM), r.Action, Brief(r.Reason))
+	fmt.Fprintf(b, "  %s %s  %s: %s%s\n", s.Warn(sign), s.Bold(r.VM), r.Action, Brief(r.Reason), s.Faint(about(r.Seconds)))
 	for _, p := range r.VMs {
 		if len(r.VMs) > 1 || p.Becomes != p.Name {
 			fmt.Fprintf(b, "      %s\n", p)
@@ -120,7 +130,11 @@ func (r Roll) write(b *strings.Builder, s Style) {
 		if d.DestructiveOps > 0 {
 			ops = s.Bad(ops)
 		}
-		fmt.Fprintf(b, "      %s: %s; detaches %d, %s\n", d, d.What, d.Detaches, ops)
+		on := ""
+		if d.VM != "" && d.VM != r.VM {
+			on = ", on " + d.VM
+		}
+		fmt.Fprintf(b, "      %s%s: %s; detaches %d, %s\n", d, on, d.What, d.Detaches, ops)
 	}
 }
 

@@ -152,7 +152,7 @@ func busy(v VM) *Blocked {
 		return nil
 	}
 	return &Blocked{VM: v.Name, Code: R08, Reason: "the VM must not be touched: " + why,
-		Clear: "answer the question, wait for the task, or resume the VM in the vSphere client"}
+		Clear: "in the vSphere client answer the question, wait for the task, resume the VM, make the template a VM again, or bring its host or storage back: whichever it is"}
 }
 
 // inUse tells whether a VM is the fleet's and counts: it is not retired.
