@@ -71,6 +71,7 @@ func TestPairGoesOnAllTheSame(t *testing.T) {
 		does string
 	}{
 		"a person detached the disk of the retired VM": {Retire{base: n}, func(_ *Desired, o *Observed) { o.find("wrk-01-retired-20260301-1200").Disks = nil }, "green rename, release"},
+		"a blank disk's UUID is seen only now":         {CreateVM{base: g}, func(_ *Desired, o *Observed) { o.Files[2].UUID = "6000C2AA" }, "green attachdisk, green poweron, green awaitready, drain, shutdown, retire, green rename, release"},
 		"the image left the store when green served":   {AwaitReady{base: g}, func(d *Desired, _ *Observed) { d.Image.Known = false }, "drain, shutdown, retire, green rename, release"},
 	} {
 		d, o := pairAt(t, Fresh, c.last)
