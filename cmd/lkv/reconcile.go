@@ -22,7 +22,7 @@ func (s system) reconcileCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			fleetFlag(), targetFlag(), brakeFlag(), journalFlag(),
 			&cli.StringFlag{Name: "plan", Usage: "do what the plan in `FILE` of lkv plan --out says and nothing else; refused with R17 when anything changed since"},
-			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` calls that change something"},
+			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` steps that change something, 1 or more"},
 			&cli.DurationFlag{Name: "max-duration", Usage: "begin nothing new after the time `D`, for example 30m"},
 		}, watchFlags()...),
 		Action: s.reconcile,
@@ -30,10 +30,13 @@ func (s system) reconcileCommand() *cli.Command {
 }
 
 func (s system) reconcile(c *cli.Context) error {
+	if err := checkBounds(c); err != nil {
+		return err
+	}
 	if given(c, "watch") {
-		for _, name := range []string{"plan", "target", "ignore-brake"} {
+		for _, name := range []string{"plan", "target", "ignore-brake", "max-steps", "max-duration"} {
 			if c.IsSet(name) {
-				return usagef("--%s does not go with --watch: it is about one run", name)
+				return usagef("--%s does not go with --watch: it is about one run, and the daemon makes one every interval", name)
 			}
 		}
 		return s.watch(c)
@@ -54,6 +57,17 @@ func (s system) reconcile(c *cli.Context) error {
 		return err
 	}
 	return outcome(results)
+}
+
+// checkBounds refuses bounds that bound nothing: to the engine they would mean that there are none.
+func checkBounds(c *cli.Context) error {
+	switch {
+	case c.IsSet("max-steps") && c.Int("max-steps") < 1:
+		return usagef("--max-steps %d: write 1 or more, or leave it out for no bound", c.Int("max-steps"))
+	case c.IsSet("max-duration") && c.Duration("max-duration") <= 0:
+		return usagef("--max-duration %s: write a time above zero, for example 30m, or leave it out for no bound", c.Duration("max-duration"))
+	}
+	return nil
 }
 
 // round reconciles every fleet once and prints what came of it.
