@@ -36,10 +36,17 @@ func (f *Fleet) createVM(ctx context.Context, s plan.CreateVM, desired plan.Desi
 	if err := f.c.isoIn(ctx, site.dc, s.VM(), s.ISO); err != nil {
 		return err
 	}
-	host, err := f.c.host(ctx, site, f.crowd(ctx, s.Fleet))
+	host, end, err := f.hostFor(ctx, s.Fleet, s.VM(), site)
 	if err != nil {
 		return err
 	}
+	err = f.makeVM(ctx, s, desired, site, host)
+	end(err)
+	return err
+}
+
+// makeVM makes the VM on that host.
+func (f *Fleet) makeVM(ctx context.Context, s plan.CreateVM, desired plan.Desired, site site, host host) error {
 	spec, err := f.spec(ctx, s, site)
 	if err != nil {
 		return err
@@ -132,31 +139,6 @@ func (f *Fleet) inTheWay(s plan.CreateVM, v sighted) error {
 func (f *Fleet) nameTaken(s plan.CreateVM, who string) error {
 	return plan.Blocked{VM: s.VM(), Code: plan.R22, Reason: who + " has its name or place already",
 		Clear: "rename that VM in the vSphere client, or give the fleet another name pattern"}
-}
-
-// crowd counts the fleet's VMs per host. A count that cannot be had only makes the spread worse.
-func (f *Fleet) crowd(ctx context.Context, fleet string) map[types.ManagedObjectReference]int {
-	counts := map[types.ManagedObjectReference]int{}
-	all, err := f.sweep(ctx)
-	if err != nil {
-		return counts
-	}
-	var wants []want
-	for _, b := range all {
-		if f.mine(b, fleet) {
-			wants = append(wants, want{b.ref, []string{"runtime.host"}})
-		}
-	}
-	items, err := f.c.retrieve(ctx, wants...)
-	if err != nil {
-		return counts
-	}
-	for _, it := range items {
-		if h, ok := get[types.ManagedObjectReference](it, "runtime.host"); ok {
-			counts[h]++
-		}
-	}
-	return counts
 }
 
 // spec writes the whole VM.

@@ -235,7 +235,7 @@ func (c *Client) objects(ctx context.Context, w plan.WantVM, iso string, vms []p
 	}
 	pool := s.pool
 	if pool == nil {
-		h, err := c.host(ctx, s, nil)
+		h, err := c.host(ctx, s, func(fit []item) item { return fewest(fit, nil) })
 		if err != nil {
 			return nil, err
 		}

@@ -38,12 +38,14 @@ type Fleet struct {
 	known    map[string]types.ManagedObjectReference // VMs of a fleet seen before, by fleet and name
 	seen     memory                                  // what earlier looks read and still holds
 	bare     map[string]bool                         // datastores without a disk of a fleet, by fleet and datastore
+	making   making                                  // VMs that a look may not show yet
 	wholeKey bool                                    // this vCenter does not show single extraConfig keys
 }
 
 // Fleet returns an observer and executor of fleets on this vCenter.
 func (c *Client) Fleet(cfg FleetConfig) *Fleet {
-	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, seen: newMemory(), bare: map[string]bool{}}
+	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, seen: newMemory(), bare: map[string]bool{},
+		making: making{hosts: map[string]types.ManagedObjectReference{}, made: map[string]bool{}}}
 }
 
 // here returns the fleet as far as it is placed in this vCenter.

@@ -138,8 +138,8 @@ func (c *Client) members(ctx context.Context, s *site, of types.ManagedObjectRef
 }
 
 // host chooses among the candidates that are connected, not in maintenance mode, and reach the VM's datastores and
-// networks: the one with the fewest VMs of the fleet, then the first by name.
-func (c *Client) host(ctx context.Context, s site, crowd map[types.ManagedObjectReference]int) (host, error) {
+// networks.
+func (c *Client) host(ctx context.Context, s site, choose func([]item) item) (host, error) {
 	var wants []want
 	for _, ref := range s.hosts {
 		wants = append(wants, want{ref, []string{"name", "runtime.connectionState", "runtime.inMaintenanceMode", "parent", "network"}})
@@ -160,11 +160,9 @@ func (c *Client) host(ctx context.Context, s site, crowd map[types.ManagedObject
 	if len(good) == 0 {
 		return host{}, fmt.Errorf("%w in %s: %s; put ISO and VM on datastores that the hosts share, or end the maintenance", errNoHost, s.where, strings.Join(why, "; "))
 	}
-	slices.SortFunc(good, func(a, b item) int {
-		return cmp.Or(cmp.Compare(crowd[a.ref], crowd[b.ref]), strings.Compare(text(a, "name"), text(b, "name")))
-	})
-	h := host{ref: good[0].ref, name: text(good[0], "name")}
-	parent, _ := get[types.ManagedObjectReference](good[0], "parent")
+	chosen := choose(good)
+	h := host{ref: chosen.ref, name: text(chosen, "name")}
+	parent, _ := get[types.ManagedObjectReference](chosen, "parent")
 	list, err := c.retrieve(ctx, want{parent, []string{"resourcePool"}})
 	if err != nil {
 		return host{}, fmt.Errorf("read the resource pool of host %s: %w", h.name, err)
