@@ -106,10 +106,11 @@ func (f *fleet) mayGo(m member) bool {
 	return len(f.going()) <= f.want.Rollout.ScaleIn && f.waits(m) == nil
 }
 
-// settled tells whether every wanted VM serves and none waits to be changed.
+// settled tells whether every wanted VM serves and none waits to be changed. What was begun is finished first, targets or
+// not.
 func (f *fleet) settled() bool {
 	return !slices.ContainsFunc(f.members, func(m member) bool {
-		return !m.up || m.kind != same && m.kind != refused && targeted(f.want, m.want.Name)
+		return !m.up || m.kind == halfway || m.kind != same && m.kind != refused && targeted(f.want, m.want.Name)
 	})
 }
 
