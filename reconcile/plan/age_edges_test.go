@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"github.com/google/go-cmp/cmp"
 	"testing"
 	"time"
 )
@@ -71,8 +72,8 @@ func TestHealEdges(t *testing.T) {
 	}
 	tell(t, start, []tale{
 		{"exactly long enough", nil, "heal 02"},
-		{"a nanosecond short", vm(illSince(10*time.Minute - 1)), "R12 02"},
-		{"just seen", vm(func(v *VM) { v.Record.Ill = time.Time{} }), "note 02"},
+		{"a nanosecond short", vm(illSince(10*time.Minute - 1)), "later 02"},
+		{"just seen", vm(func(v *VM) { v.Record.Ill = time.Time{} }), "note 02 | later 02"},
 		{"just seen, and nobody heals", func(d *Desired, o *Observed) {
 			d.Rollout.Heal = 0
 			each(o, func(v *VM) { v.Record.Ill = time.Time{} }, 2)
@@ -139,10 +140,8 @@ func TestIllnessIsSaid(t *testing.T) {
 		heal, ill     time.Duration // ill 0: not noted
 		reason, clear string
 	}{
-		"nobody heals":              {0, 0, "it does not serve: guest tools do not run", "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"},
-		"nobody heals any more":     {0, time.Hour, "it does not serve: guest tools do not run", "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"},
-		"it is waited for":          {10 * time.Minute, 9 * time.Minute, "it has not served for 9m0s: guest tools do not run", "wait: it is power cycled when it has not served for 10m0s; or look at its console"},
-		"it is waited for, rounded": {10 * time.Minute, 90*time.Second + 400*time.Millisecond, "it has not served for 1m30s: guest tools do not run", "wait: it is power cycled when it has not served for 10m0s; or look at its console"},
+		"nobody heals":          {0, 0, "it does not serve: guest tools do not run", "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"},
+		"nobody heals any more": {0, time.Hour, "it does not serve: guest tools do not run", "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"},
 	} {
 		d, o := fleetWith(3, newDigest)()
 		d.Rollout.Heal = c.heal
@@ -154,6 +153,14 @@ func TestIllnessIsSaid(t *testing.T) {
 			t.Errorf("%s: %s", name, b.Error())
 		}
 	}
+	d, o = fleetWith(3, newDigest)()
+	d.Rollout.Heal = 10 * time.Minute
+	each(&o, func(v *VM) { v.Guest.Tools = false }, 2)
+	each(&o, illSince(9*time.Minute), 2)
+	want := []Later{{VM: "wrk-02", Until: t0.Add(time.Minute), Reason: "it does not serve: guest tools do not run; it is power cycled when it has not served for 10m0s"}}
+	if diff := cmp.Diff(want, Compute(d, o, t0).Later); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // TestNotes: a note is one write without a claim, and says since when.
@@ -163,7 +170,7 @@ func TestNotes(t *testing.T) {
 	each(&o, silence, 1)
 	each(&o, illSince(time.Minute), 3)
 	p := Compute(d, o, t0)
-	if got := outline(p) + ": " + doing(p, "wrk-01") + " " + doing(p, "wrk-03"); got != "note 01 + note 03: mark mark" {
+	if got := outline(p) + ": " + doing(p, "wrk-01") + " " + doing(p, "wrk-03"); got != "note 01 + note 03 | later 01: mark mark" {
 		t.Error(got)
 	}
 	if ill, well := stepFor[Mark](t, p, "wrk-01"), stepFor[Mark](t, p, "wrk-03"); !ill.Ill.Equal(t0) || !well.Ill.IsZero() {

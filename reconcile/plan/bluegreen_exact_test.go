@@ -95,7 +95,7 @@ func TestBlockedPairAndTheOthers(t *testing.T) {
 		says       string // of the fleet
 	}{
 		{"busy, and blue serves", Fresh, CreateVM{base: g}, asking, true, ""},
-		{"claimed by another run", Fresh, CreateVM{base: g}, claimedBy(other), false, "wrk-01: wrk-01-green: claimed by lkv@there, epoch 1, started 0s ago, for another 1h0m0s"},
+		{"claimed by another run", Fresh, CreateVM{base: g}, claimedBy(other), false, "another run (lkv@there) is at wrk-01"},
 		{"busy, and blue was handed over", HandOver, Shutdown{base: b}, asking, false, "wrk-01: wrk-01-green: the VM must not be touched: a question is pending"},
 		{"blue is not there any more", HandOver, Shutdown{base: b}, func(v *VM) { v.Record.Replaces = "id-x" }, false,
 			"wrk-01: VM wrk-01-green was made to replace a VM that is not there any more (instance UUID id-x)"},
@@ -118,6 +118,9 @@ func TestBlockedPairAndTheOthers(t *testing.T) {
 			if b.VM == "" {
 				fleet += b.Reason
 			}
+		}
+		for _, l := range p.Later {
+			fleet += l.Reason
 		}
 		if !strings.Contains(fleet, c.says) || (fleet == "") != (c.says == "") {
 			t.Errorf("%s: the fleet %q", c.name, fleet)

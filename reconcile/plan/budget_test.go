@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"github.com/google/go-cmp/cmp"
 	"testing"
 	"time"
 )
@@ -39,7 +40,40 @@ func TestBudget(t *testing.T) {
 			each(o, snapshot, 2)
 			each(o, silence, 2)
 		}, "roll 01 > roll 03 > roll 04 > roll 05 | R05 02"},
-		{"another run has one: nothing is left of one", with(1, heldBy(other), 1), "R12 | R16 01"},
+		{"another run has one: nothing is left of one", with(1, heldBy(other), 1), "R16 01 | later 02 | later 03 | later 04 | later 05"},
+		{"another run has one, a third is silent: nothing comes of waiting", func(_ *Desired, o *Observed) {
+			each(o, heldBy(other), 1)
+			each(o, snapshot, 3)
+			each(o, silence, 3)
+		}, "R12 | R16 01 | R05 03"},
+		{"another run has one of two, a third is silent: there will be room", func(d *Desired, o *Observed) {
+			d.Rollout.MaxUnavailable = 2
+			each(o, heldBy(other), 1)
+			each(o, snapshot, 3)
+			each(o, silence, 3)
+		}, "R16 01 | R05 03 | later 02 | later 04 | later 05"},
+		{"another run has one, and one is off: it is started all the same", func(_ *Desired, o *Observed) {
+			each(o, heldBy(other), 1)
+			each(o, powerOff, 3)
+		}, "roll 03 | R16 01 | later 02 | later 04 | later 05"},
+		{"another run has one, a second is ill for long enough: it waits for that run", func(d *Desired, o *Observed) {
+			d.Rollout.Heal, d.Rollout.NoBrake = time.Minute, true
+			each(o, heldBy(other), 1)
+			each(o, silence, 3)
+			each(o, illSince(time.Hour), 3)
+		}, "R16 01 | later 02 | later 03 | later 04 | later 05"},
+		{"another run has one, and two more are ill than there is room for", func(d *Desired, o *Observed) {
+			d.Rollout.Heal, d.Rollout.NoBrake = time.Minute, true
+			each(o, heldBy(other), 1)
+			each(o, silence, 3, 4)
+			each(o, illSince(time.Hour), 3, 4)
+		}, "R12 | R16 01"},
+		{"one fell ill a minute ago: the others wait for its power cycle", func(d *Desired, o *Observed) {
+			d.Rollout.Heal = 10 * time.Minute
+			each(o, renewed, 3)
+			each(o, silence, 3)
+			each(o, illSince(time.Minute), 3)
+		}, "later 01 | later 02 | later 03 | later 04 | later 05"},
 		{"another run has one of two", with(2, heldBy(other), 1), "roll 02 > roll 03 > roll 04 > roll 05 | R16 01"},
 		{"we have one: it is finished first", with(1, heldBy(me), 3), "finish 03 > roll 01 > roll 02 > roll 04 > roll 05"},
 		{"a dead run had claimed one", with(1, abandoned, 3), "finish 03 > roll 01 > roll 02 > roll 04 > roll 05"},
@@ -68,6 +102,26 @@ func TestWhyOthersWait(t *testing.T) {
 	if b.Reason != "4 VMs wait: 2 of 6 do not serve (wrk-02: guest tools do not run), max_unavailable is 1" || b.Code != R12 ||
 		b.Clear != "bring the VMs back that do not serve, or raise max_unavailable" {
 		t.Error(b.Error())
+	}
+}
+
+// TestWaitingForSomebodyElse: VMs that have no room only because of another run, or of one that is about to be power
+// cycled, wait for exactly that, and nobody is told to raise max_unavailable.
+func TestWaitingForSomebodyElse(t *testing.T) {
+	d, o := fleetWith(3, oldDigest)()
+	each(&o, heldBy(other), 1)
+	want := []Later{{VM: "wrk-02", Reason: "another run (lkv@there) is at wrk-01"}, {VM: "wrk-03", Reason: "another run (lkv@there) is at wrk-01"}}
+	if diff := cmp.Diff(want, Compute(d, o, t0).Later); diff != "" {
+		t.Error(diff)
+	}
+	d, o = fleetWith(2, oldDigest)()
+	d.Rollout.Heal = 10 * time.Minute
+	each(&o, renewed, 2)
+	each(&o, silence, 2)
+	each(&o, illSince(4*time.Minute), 2)
+	l := Compute(d, o, t0).Later
+	if len(l) != 2 || l[0].Reason != "wrk-02 does not serve, and is power cycled when it has not served for 10m0s" || l[0].Until != t0.Add(6*time.Minute) || l[0].Until != l[1].Until {
+		t.Errorf("%+v", l)
 	}
 }
 
@@ -117,8 +171,8 @@ func TestStages(t *testing.T) {
 	tell(t, start, []tale{
 		{"rolls back come before what is halfway", do(func(o *Observed) { back(o, 4) }, at(abandoned, 1), at(powerOff, 1)), "rollback 04 > finish 01"},
 		{"what is given back comes before what is finished", do(at(abandoned, 1), at(smaller, 1), at(abandoned, 2), at(smaller, 2)), "release 02 > finish 01 > roll 02"},
-		{"what is halfway comes before notes", do(at(abandoned, 4), at(silence, 1)), "finish 04 > note 01"},
-		{"notes come before what is off", do(at(powerOff, 1), at(silence, 4)), "note 04 > start 01"},
+		{"what is halfway comes before notes", do(at(abandoned, 4), at(silence, 1)), "finish 04 > note 01 | later 01"},
+		{"notes come before what is off", do(at(powerOff, 1), at(silence, 4)), "note 04 > start 01 | later 04"},
 		{"what is off comes before what is missing", do(at(powerOff, 4), func(o *Observed) { vanish(o, 1) }), "start 04 > create 01"},
 		{"what is missing comes before what is silent", do(func(o *Observed) { ill(o, 1); vanish(o, 4) }), "create 04 > heal 01"},
 		{"what is silent comes before what serves", do(at(smaller, 1), func(o *Observed) { ill(o, 4) }), "heal 04 > roll 01"},

@@ -121,7 +121,7 @@ func (f *fleet) left() (later []Later, blocked []Blocked) {
 		return nil, nil
 	}
 	for _, m := range slices.Concat(f.members, f.extras) {
-		if l := f.waits(m); l != nil {
+		if l := cmp.Or(f.waits(m), f.passing(m)); l != nil {
 			later = append(later, *l)
 		}
 	}
@@ -138,6 +138,11 @@ func (f *fleet) waits(m member) *Later {
 	reason, until := "", time.Time{}
 	switch m.kind {
 	case down, missing, outdated, surplus:
+	case ailing:
+		if f.brake != nil {
+			return nil // nothing is power cycled until that is cured
+		}
+		return &Later{VM: m.want.Name, Reason: m.reason, Until: m.until}
 	default:
 		return nil
 	}

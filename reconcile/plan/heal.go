@@ -27,12 +27,13 @@ func silent(want Desired, m member, now time.Time) member {
 	if h > 0 && ill.IsZero() && targeted(want, m.want.Name) {
 		return noting(m, now)
 	}
+	if h > 0 && targeted(want, m.want.Name) {
+		m.kind, m.until = ailing, ill.Add(h)
+		m.reason = fmt.Sprintf("it does not serve: %s; it is power cycled when it has not served for %s", m.reason, h)
+		return m
+	}
 	b := Blocked{VM: m.vm.Name, Code: R12, Reason: "it does not serve: " + m.reason,
 		Clear: "look at its console; cure the cause and restart it in the vSphere client, or push a repaired image; the fleet goes on when it serves again"}
-	if h > 0 && !ill.IsZero() {
-		b.Reason = fmt.Sprintf("it has not served for %s: %s", now.Sub(ill).Round(time.Second), m.reason)
-		b.Clear = fmt.Sprintf("wait: it is power cycled when it has not served for %s; or look at its console", h)
-	}
 	m.blocked = &b
 	return m
 }

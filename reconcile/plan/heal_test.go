@@ -32,6 +32,9 @@ func TestHealStory(t *testing.T) {
 		for _, b := range p.Blocked {
 			did += ", " + string(b.Code) + " " + b.Reason
 		}
+		for _, l := range p.Later {
+			did += ", until minute " + fmt.Sprint(l.Until.Sub(t0).Minutes())
+		}
 		story += fmt.Sprintf("%d: %s\n", minute, did)
 	}
 	do(0)
@@ -44,12 +47,12 @@ func TestHealStory(t *testing.T) {
 	do(13)
 	do(14)
 	do(15)
-	want := `0: note wrk-02
-1: nothing, R12 it has not served for 1m0s: guest tools do not run
+	want := `0: note wrk-02, until minute 10
+1: nothing, until minute 10
 2: note wrk-02
 3: nothing
-4: note wrk-02
-13: nothing, R12 it has not served for 9m0s: guest tools do not run
+4: note wrk-02, until minute 14
+13: nothing, until minute 14
 14: heal wrk-02
 15: nothing
 `

@@ -20,6 +20,7 @@ const (
 	missing              // no VM of that name
 	outdated             // serves, but not as wanted
 	surplus              // not wanted any more
+	ailing               // does not serve, and is power cycled when that has lasted
 	refused              // blocked says why
 )
 
@@ -29,12 +30,13 @@ type member struct {
 	vm       *VM // nil when missing
 	green    *VM // blue-green: the VM that is taking its place; nil when there is none
 	kind     kind
-	up       bool   // it serves
-	calm     bool   // halfway, but it still serves: only claimed
-	mine     bool   // our claim is alive
-	known    bool   // missing: a data disk of it is known of
-	newImage bool   // outdated: it runs another image than the wanted one
-	reason   string // what is to be done and why, in plain words
+	up       bool      // it serves
+	calm     bool      // halfway, but it still serves: only claimed
+	mine     bool      // our claim is alive
+	known    bool      // missing: a data disk of it is known of
+	newImage bool      // outdated: it runs another image than the wanted one
+	until    time.Time // ailing: when it is power cycled
+	reason   string    // what is to be done and why, in plain words
 	action   Action
 	steps    []Step
 	blocked  *Blocked

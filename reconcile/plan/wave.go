@@ -114,14 +114,12 @@ func (f *fleet) rolled(image bool) []Roll {
 	return f.take(outdated, most, func(m member) bool { return m.newImage == image })
 }
 
-// starved says why VMs must wait for others that do not serve, or returns nil.
+// starved says why VMs must wait for others that do not serve, or returns nil. Those that wait for nothing but the end of
+// what somebody is doing about the others are no refusal.
 func (f *fleet) starved() *Blocked {
-	if f.brake != nil {
-		return nil
-	}
 	waiting, why := 0, ""
 	for _, m := range f.members {
-		if (m.kind == outdated || m.kind == down || m.kind == halfway || m.kind == missing) && f.waits(m) == nil {
+		if f.crowded(m) && f.passing(m) == nil {
 			waiting++
 		}
 		if !m.up && why == "" {
@@ -134,4 +132,54 @@ func (f *fleet) starved() *Blocked {
 	return &Blocked{Code: R12, Reason: fmt.Sprintf("%d VMs wait: %d of %d do not serve (%s), max_unavailable is %d",
 		waiting, f.unavailable(), len(f.members), why, f.limit),
 		Clear: "bring the VMs back that do not serve, or raise max_unavailable"}
+}
+
+// crowded tells whether a VM would be worked on now if there were room in the budget.
+func (f *fleet) crowded(m member) bool {
+	switch m.kind {
+	case outdated, down, halfway, missing:
+		return f.brake == nil && f.waits(m) == nil
+	}
+	return false
+}
+
+// passing says for what a VM waits for which there is no room, when there will be without anybody's help: another run is
+// at one of those that do not serve, or one of them is about to be power cycled. Else it returns nil.
+func (f *fleet) passing(m member) *Later {
+	if !f.crowded(m) {
+		return nil
+	}
+	var first *Later
+	stay, mend := 0, 0 // not serving when all that is awaited has come, and of these the ones that are then brought back
+	for _, x := range f.members {
+		switch l := f.awaited(x); {
+		case x.up:
+		case l == nil:
+			if stay++; f.crowded(x) {
+				mend++
+			}
+		case first == nil:
+			first = l
+		}
+	}
+	if first == nil || stay > f.limit || m.up && stay-mend >= f.limit {
+		return nil
+	}
+	return &Later{VM: m.want.Name, Reason: first.Reason, Until: first.Until}
+}
+
+// awaited says why a VM does not serve for now and is seen to, or returns nil.
+func (f *fleet) awaited(m member) *Later {
+	switch {
+	case m.up:
+	case m.kind == ailing:
+		return &Later{VM: m.want.Name, Reason: m.want.Name + " does not serve, and is power cycled when it has not served for " + f.want.Rollout.Heal.String(), Until: m.until}
+	case m.blocked != nil && m.blocked.Code == R16:
+		for _, v := range []*VM{m.vm, m.green} {
+			if v != nil && claimed(f.want, *v, f.now) != nil {
+				return &Later{VM: m.want.Name, Reason: fmt.Sprintf("another run (%s) is at %s", v.Record.Owner, m.want.Name)}
+			}
+		}
+	}
+	return nil
 }
