@@ -1,7 +1,9 @@
 package specs
 
 import (
+	"fmt"
 	"net/url"
+	"os"
 	"path"
 	"regexp"
 	"strings"
@@ -76,14 +78,33 @@ func (l *loader) vcenter(b *hcl.Block) VCenter {
 	v := VCenter{Pos: posOf(b.DefRange), Name: l.name(b, "")}
 	s.text("username", &v.Username)
 	s.secret("password", &v.Password)
+	if v.Password.IsSet() && s.plain("password") {
+		s.doubt("password", clearText)
+	}
 	s.text("ca_file", &v.CAFile)
-	s.text("thumbprint", &v.Thumbprint)
+	if _, err := os.Stat(inDir(l.dir, v.CAFile)); v.CAFile != "" && err != nil {
+		s.doubt("ca_file", "%s is not there: on the machine that runs lkv reconcile, put the PEM file of vCenter's authority there, or write where it is.", inDir(l.dir, v.CAFile))
+	}
+	parsed(s, "thumbprint", &v.Thumbprint, parseThumbprint)
 	s.flag("insecure", &v.Insecure)
 	s.address(&v)
 	if v.Insecure && (v.CAFile != "" || v.Thumbprint != "") {
 		s.bad("insecure", "insecure = true would ignore ca_file and thumbprint: leave insecure out.")
 	}
 	return v
+}
+
+// clearText is what to do about a password that everybody who reads the spec can read.
+const clearText = "The password stands here in clear, for everybody who may read the spec: write password = secret_file(\"/run/secrets/vcenter\") or password = env(\"VCENTER_PASSWORD\")"
+
+// thumbprintRule is a SHA-1 or SHA-256 sum as vCenter shows it.
+var thumbprintRule = regexp.MustCompile(`^(?i:[0-9a-f]{2}:){19}(?i:(?:[0-9a-f]{2}:){12})?[0-9a-f]{2}$`)
+
+func parseThumbprint(v string) (string, error) {
+	if v != "" && !thumbprintRule.MatchString(v) {
+		return "", fmt.Errorf("%q is no thumbprint: write the certificate's SHA-256 sum, 32 pairs of hexadecimal digits with colons between them (20 pairs for SHA-1), for example thumbprint = \"AB:CD:…\"", v)
+	}
+	return v, nil
 }
 
 // address reads the URL, and takes user name and password out of it so that it can be printed.
@@ -107,6 +128,9 @@ func (s *scope) address(v *VCenter) {
 		}
 		if p, ok := u.User.Password(); ok && !v.Password.IsSet() {
 			v.Password = NewSecret(p)
+			if p != "" && s.plain("url") {
+				s.doubt("url", clearText)
+			}
 		}
 		u.User = nil
 	}
@@ -117,6 +141,7 @@ func (l *loader) image(b *hcl.Block) Image {
 	s := l.open(b, imageGrammar)
 	i := Image{Pos: posOf(b.DefRange), Name: l.name(b, ""), Arch: "amd64", Boot: []string{"bios", "uefi"}, Rootfs: "initrd", Compress: "default", EFI: "uki"}
 	s.texts("linuxkit", &i.LinuxKit)
+	s.linuxkit(&i)
 	s.choice("arch", &i.Arch, "amd64", "arm64")
 	s.choice("rootfs", &i.Rootfs, "initrd", "squashfs", "cd")
 	s.choice("compress", &i.Compress, "fastest", "default", "best")
@@ -142,6 +167,25 @@ func (l *loader) image(b *hcl.Block) Image {
 		i.Persist = append(i.Persist, l.persist(pb, i.Name))
 	}
 	return i
+}
+
+// linuxkit notes where the files are written, and which are not there.
+func (s *scope) linuxkit(i *Image) {
+	var places []hcl.Expression
+	if a := s.attrs["linuxkit"]; a != nil {
+		places, _ = hcl.ExprList(a.Expr) // one that is no list has a single place
+	}
+	for n, name := range i.LinuxKit {
+		at := s.rangeOf("linuxkit")
+		if len(places) == len(i.LinuxKit) {
+			at = places[n].Range()
+		}
+		i.Written = append(i.Written, posOf(at))
+		if _, err := os.Stat(inDir(s.l.dir, name)); err != nil {
+			s.l.absent = append(s.l.absent, diagnostic(hcl.DiagError, at, "Unreadable LinuxKit YAML", fmt.Sprintf(
+				"There is no %s: write the file, or the name of one that is there; names start from the directory of the spec.", inDir(s.l.dir, name))))
+		}
+	}
 }
 
 func (l *loader) persist(b *hcl.Block, image string) Persist {
@@ -194,6 +238,9 @@ func (l *loader) reconcile(b *hcl.Block, r *Reconcile) {
 	s.secret("webhook", &r.Webhook)
 	if r.ClaimTTL < 30*time.Second {
 		s.bad("claim_ttl", "A claim shorter than 30s would expire between two calls: write claim_ttl = \"2m\"")
+	}
+	if r.ClaimTTL > time.Hour {
+		s.bad("claim_ttl", "For so long nobody could touch a VM after a run that died; a run that lives renews its claims: write claim_ttl = \"2m\", at most \"1h\"")
 	}
 	s.daemon(*r)
 }

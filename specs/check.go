@@ -93,13 +93,13 @@ func (l *loader) names(s *Spec) {
 	pattern := map[string]string{}
 	for _, f := range s.Fleets {
 		at := l.at["fleet "+f.Name]
-		if first, dup := pattern[f.Pattern]; dup && f.Pattern != "" {
+		if first, dup := pattern[f.Pattern]; dup && f.Pattern != "" && first != f.Name {
 			l.fail(at, "Two fleets with one name pattern", "Fleets %q and %q both name their VMs %q: change one of them.", first, f.Name, f.Pattern)
 			continue
 		}
 		pattern[f.Pattern] = f.Name
 		for _, m := range f.Members() {
-			if first, dup := owner[m.Name]; dup {
+			if first, dup := owner[m.Name]; dup && first != f.Name { // a fleet's own name twice is reported there
 				l.fail(at, "Two fleets with one VM", "Fleets %q and %q both have a VM %q: change the name of one.", first, f.Name, m.Name)
 				break
 			}

@@ -20,6 +20,9 @@ func TestExamplesLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			for _, w := range s.Warnings {
+				t.Error(w)
+			}
 			for _, f := range s.Fleets {
 				if u := f.Unsupported(); len(u) > 0 {
 					t.Errorf("fleet %s: %v", f.Name, u)

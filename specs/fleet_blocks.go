@@ -26,7 +26,7 @@ func (l *loader) fleet(b *hcl.Block) Fleet {
 	l.at["fleet.image "+f.Name] = s.rangeOf("image")
 	s.follows(&f)
 	s.members(&f)
-	s.duration("max_age", &f.MaxAge)
+	s.atLeast("max_age", &f.MaxAge, time.Hour, "VMs would be booted afresh all the time: write max_age = \"90d\", at least \"1h\", or leave it out for never.")
 	f.HealAfter = 10 * time.Minute
 	s.duration("heal_after", &f.HealAfter)
 	for _, pb := range s.blocks.OfType("placement") {
@@ -43,6 +43,7 @@ func (l *loader) fleet(b *hcl.Block) Fleet {
 	f.Ready = l.ready(s.single("ready"), len(f.Disks) > 0)
 	f.Rollout = l.rollout(s.single("rollout"))
 	f.ScaleIn = l.scaleIn(s.single("scale_in"))
+	l.sense(f)
 	return f
 }
 
@@ -143,12 +144,18 @@ func (l *loader) vm(b *hcl.Block) VM {
 		s.bad("secure_boot", "Secure Boot is a part of UEFI: write firmware = \"efi\" too")
 	}
 	s.text("guest_id", &v.GuestID)
+	if !guestRule.MatchString(v.GuestID) {
+		s.doubt("guest_id", "%q looks like no identifier of vSphere, which would refuse the VM: write guest_id = \"other4xLinux64Guest\"", v.GuestID)
+	}
 	s.text("annotation", &v.Annotation)
 	s.textMap("guestinfo", &v.Guestinfo)
 	s.textMap("extra_config", &v.ExtraConfig)
 	s.reserved(v)
 	for _, nb := range s.blocks.OfType("network") {
 		n := Network{Pos: posOf(nb.DefRange), Name: nb.Labels[0], Type: "vmxnet3"}
+		if strings.TrimSpace(n.Name) == "" {
+			l.fail(nb.DefRange, "Unusable name", "No network has an empty name: write network \"VM Network\" { … } with the name of a network or port group.")
+		}
 		l.open(nb, networkGrammar).choice("type", &n.Type, "vmxnet3", "e1000e")
 		v.Networks = append(v.Networks, n)
 	}
@@ -158,6 +165,12 @@ func (l *loader) vm(b *hcl.Block) VM {
 // diskKey are keys of extra_config that say in the words of a .vmx file which disks a VM has, how they are written to and
 // locked, and what a power off does to them. vSphere does not tell case apart in keys.
 var diskKey = regexp.MustCompile(`(?i)^(?:(?:scsi|sata|ide|nvme|nvdimm)[0-9]|disk\.|snapshot\.)`)
+
+// firmwareKey are keys of extra_config that name certificates for the firmware, by the names of files that lkv uploads.
+var firmwareKey = regexp.MustCompile(`(?i)^uefi\.secureBoot\.dbDefault\.file[0-9]+$`)
+
+// guestRule is what vSphere's identifiers of guest systems look like: rhel9_64Guest, otherGuest64.
+var guestRule = regexp.MustCompile(`^[a-z][a-zA-Z0-9_]*Guest(64)?$`)
 
 // diskPart are ends of file names that vSphere gives to the parts of a disk: a disk of such a name could not be told
 // from a part of another one.
@@ -170,19 +183,27 @@ var generation = regexp.MustCompile(`-g[0-9]+$`)
 // reserved refuses keys that lkv writes itself: they are its only record of what a VM runs.
 func (s *scope) reserved(v VM) {
 	for _, k := range sortedKeys(v.Guestinfo) {
-		switch {
-		case strings.HasPrefix(k, "guestinfo."):
-			s.bad("guestinfo", "%q: lkv puts \"guestinfo.\" before every key itself: write %q", k, strings.TrimPrefix(k, "guestinfo."))
-		case k == "lkv.report" || k == "lkv.token" || k == "lkv.hostname":
+		switch low := strings.ToLower(k); {
+		case strings.TrimSpace(k) == "":
+			s.bad("guestinfo", "A key is empty: write guestinfo = %s", s.gram.args["guestinfo"])
+		case strings.HasPrefix(low, "guestinfo."):
+			s.bad("guestinfo", "%q: lkv puts \"guestinfo.\" before every key itself: write %q", k, k[len("guestinfo."):])
+		case low == "lkv.report" || low == "lkv.token" || low == "lkv.hostname" || low == "lkv.prove":
 			s.bad("guestinfo", "%q is written by lkv itself: choose another key.", k)
 		}
 	}
 	for _, k := range sortedKeys(v.ExtraConfig) {
 		switch low := strings.ToLower(k); {
+		case strings.TrimSpace(k) == "":
+			s.bad("extra_config", "A key is empty: write extra_config = { \"sched.mem.pin\" = \"TRUE\" }, or leave it out.")
+		case k == "disk.EnableUUID" && !strings.EqualFold(v.ExtraConfig[k], "TRUE"):
+			s.bad("extra_config", "%q is always TRUE, since data disks are known by their UUIDs: leave it out.", k)
 		case diskKey.MatchString(k) && k != "disk.EnableUUID":
 			s.bad("extra_config", "%q is about disks, and data disks are lkv's: leave it out.", k)
 		case strings.HasPrefix(low, "guestinfo."):
 			s.bad("extra_config", "%q belongs into guestinfo: write guestinfo = { %q = … }", k, k[len("guestinfo."):])
+		case firmwareKey.MatchString(k):
+			s.bad("extra_config", "%q is written by lkv itself: write firmware = \"efi\" and secure_boot = true, and in the image secure_boot { … } with the certificate.", k)
 		case strings.HasPrefix(low, "lkv."):
 			s.bad("extra_config", "%q is written by lkv itself: choose another key.", k)
 		}
@@ -222,6 +243,7 @@ func (l *loader) drain(b *hcl.Block) *Drain {
 	s := l.open(b, drainGrammar)
 	d := &Drain{Pos: posOf(b.DefRange)}
 	s.texts("command", &d.Command)
+	s.program(d.Command)
 	if s.has("command") {
 		d.Deadline, d.OnDeadline = 10*time.Minute, "abort"
 	}

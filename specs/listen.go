@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // ListenAddress returns the address of the daemon's HTTP server for what a spec or a flag says. Without a host that is
@@ -33,6 +34,9 @@ func ListenAddress(listen string) (string, error) {
 func (s *scope) daemon(r Reconcile) {
 	if r.Interval == 0 {
 		s.bad("interval", "Without a pause between two looks vCenter is asked all the time: write interval = \"5m\"")
+	}
+	if r.Interval > 0 && r.Interval < 10*time.Second {
+		s.doubt("interval", "A look every %s is a load for vCenter; what happens to VMs in between is noticed all the same: write interval = \"5m\"", r.Interval)
 	}
 	if r.Listen != "" {
 		if _, err := ListenAddress(r.Listen); err != nil {

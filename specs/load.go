@@ -30,9 +30,14 @@ type loader struct {
 	diags hcl.Diagnostics
 	at    map[string]hcl.Range // where what later checks refer to was written
 	shaky bool                 // a store or placement has an error, so who reaches whom is not known
+
+	inFiles *hcl.EvalContext // knows only what the files themselves give a value, and calls no function
+	absent  hcl.Diagnostics  // LinuxKit YAML that is not there: wrong for who reads it, so no reason of its own to refuse a spec
 }
 
 // Load reads a file, or every *.hcl and *.hcl.json of a directory, and returns the spec, validated.
+// What may be meant is in Spec.Warnings. LinuxKit YAML that is missing is among the problems when there are others;
+// alone it is not, since whoever only reconciles needs none.
 // When something is wrong with the contents, the error is an *Error with every problem; otherwise it wraps what the
 // operating system said (errors.Is(err, fs.ErrNotExist) when there is no such path).
 func Load(path string, opt Options) (Spec, error) {
@@ -52,7 +57,7 @@ func Load(path string, opt Options) (Spec, error) {
 		}
 	}
 	if l.diags.HasErrors() { // a file that does not parse would make every reference into it look dangling
-		return Spec{}, newError(l.diags, l.src)
+		return Spec{}, &Error{problemsOf(l.diags, l.src)}
 	}
 	return l.load(hcl.MergeBodies(bodies), files)
 }
@@ -64,8 +69,9 @@ func (l *loader) load(body hcl.Body, files []string) (Spec, error) {
 	s.Dir, s.Files = l.dir, files
 	l.check(&s)
 	if l.diags.HasErrors() {
-		return Spec{}, newError(l.diags, l.src)
+		return Spec{}, &Error{problemsOf(append(l.diags, l.absent...), l.src)}
 	}
+	s.Warnings = problemsOf(l.diags, l.src)
 	return s, nil
 }
 
@@ -116,9 +122,16 @@ func (l *loader) parse(name string, src []byte) hcl.Body {
 
 // fail reports a problem at a place.
 func (l *loader) fail(at hcl.Range, summary, format string, args ...any) {
-	l.diags = append(l.diags, &hcl.Diagnostic{
-		Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: &at,
-	})
+	l.diags = append(l.diags, diagnostic(hcl.DiagError, at, summary, fmt.Sprintf(format, args...)))
+}
+
+// warn reports what works, or may work elsewhere, and is probably not meant.
+func (l *loader) warn(at hcl.Range, summary, format string, args ...any) {
+	l.diags = append(l.diags, diagnostic(hcl.DiagWarning, at, summary, fmt.Sprintf(format, args...)))
+}
+
+func diagnostic(severity hcl.DiagnosticSeverity, at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: severity, Summary: summary, Detail: detail, Subject: &at}
 }
 
 // Problems returns what is wrong with the files when err came from their contents, else nil.

@@ -10,13 +10,14 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// Problem is one thing that is wrong, or not possible yet, in a file.
+// Problem is one thing that is wrong, or not possible yet, in a file. A warning is one that may be meant.
 type Problem struct {
 	Pos     Pos    `json:"pos"`
 	Summary string `json:"summary"` // a few words
 	Detail  string `json:"detail"`  // one or two sentences, with what to write instead
-	Source  string `json:"-"`       // the line at Pos with secrets starred out; empty when there is none
-	Width   int    `json:"-"`       // characters of Source, from Pos.Column on, that are meant
+	Warning bool   `json:"warning,omitempty"`
+	Source  string `json:"-"` // the line at Pos with secrets starred out; empty when there is none
+	Width   int    `json:"-"` // characters of Source, from Pos.Column on, that are meant
 }
 
 // String renders the problem with its source line and a caret, without a final newline.
@@ -24,6 +25,9 @@ func (p Problem) String() string {
 	var b strings.Builder
 	if at := p.Pos.String(); at != "" {
 		b.WriteString(at + ": ")
+	}
+	if p.Warning {
+		b.WriteString("warning: ")
 	}
 	b.WriteString(p.Summary)
 	if p.Source != "" {
@@ -53,39 +57,52 @@ func indentOf(line string, n int) string {
 	return b.String()
 }
 
-// Error is every problem of a spec, in the order of the files.
+// Error is every problem of a spec, warnings among them, in the order of the files.
 type Error struct{ Problems []Problem }
 
 // Error renders all problems, one paragraph each, and their number.
 func (e *Error) Error() string {
 	var b strings.Builder
+	warnings := 0
 	for _, p := range e.Problems {
 		b.WriteString(p.String() + "\n\n")
+		if p.Warning {
+			warnings++
+		}
 	}
-	if len(e.Problems) == 1 {
-		return b.String() + "1 problem"
+	b.WriteString(number(len(e.Problems)-warnings, "problem"))
+	if warnings > 0 {
+		b.WriteString(", " + number(warnings, "warning"))
 	}
-	return fmt.Sprintf("%s%d problems", b.String(), len(e.Problems))
+	return b.String()
 }
 
-// newError converts diagnostics. It drops their evaluation context, which would print the values of variables.
-func newError(diags hcl.Diagnostics, src map[string][]byte) *Error {
-	e := &Error{}
+func number(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// problemsOf converts diagnostics, and sorts them. It drops their evaluation context, which would print the values of
+// variables.
+func problemsOf(diags hcl.Diagnostics, src map[string][]byte) []Problem {
+	var list []Problem
 	for _, d := range diags {
-		p := Problem{Summary: d.Summary, Detail: d.Detail}
+		p := Problem{Summary: d.Summary, Detail: d.Detail, Warning: d.Severity == hcl.DiagWarning}
 		if d.Subject != nil {
 			p.Pos = posOf(*d.Subject)
 			p.Source, p.Width = excerpt(src[d.Subject.Filename], *d.Subject)
 		}
-		e.Problems = append(e.Problems, p)
+		list = append(list, p)
 	}
-	slices.SortStableFunc(e.Problems, func(a, b Problem) int {
+	slices.SortStableFunc(list, func(a, b Problem) int {
 		if c := strings.Compare(a.Pos.File, b.Pos.File); c != 0 {
 			return c
 		}
 		return a.Pos.Line - b.Pos.Line
 	})
-	return e
+	return list
 }
 
 func posOf(r hcl.Range) Pos { return Pos{File: r.Filename, Line: r.Start.Line, Column: r.Start.Column} }

@@ -26,10 +26,13 @@ func (l *loader) ready(b *hcl.Block, disks bool) Ready {
 	parsed(s, "http", &r.HTTP, parseHTTP)
 	s.flag("swarm", &r.Swarm)
 	s.texts("command", &r.Command)
+	s.program(r.Command)
 	s.duration("settle", &r.Settle)
 	s.duration("timeout", &r.Timeout)
 	if r.Timeout < time.Second {
 		s.bad("timeout", "Without time no VM ever becomes ready: write timeout = \"10m\"")
+	} else if r.Settle >= r.Timeout {
+		s.doubt("settle", "A VM that was ready after %s at the latest would have to stay so for %s: settle comes on top of timeout. Write a shorter settle, for example \"30s\", or a longer timeout.", r.Timeout, r.Settle)
 	}
 	return r
 }
@@ -71,8 +74,14 @@ func (l *loader) rollout(b *hcl.Block) Rollout {
 	}
 	s.count("max_unavailable", &r.MaxUnavailable)
 	s.count("surge", &r.Surge)
-	if r.Strategy == InPlace && r.MaxUnavailable == (Count{}) {
+	switch none := (Count{}); {
+	case r.Strategy == InPlace && r.MaxUnavailable == none:
 		s.bad("max_unavailable", "An in-place roll takes a VM down, so at least one must be allowed to be: write max_unavailable = 1")
+	case r.Strategy == BlueGreen && r.Disk == HandOver && r.MaxUnavailable == none:
+		s.bad("max_unavailable", "A VM that hands its disk over is down meanwhile, so at least one must be allowed to be: write max_unavailable = 1, or disk = \"fresh\"")
+	}
+	if r.Strategy == BlueGreen && r.Surge == (Count{}) {
+		s.bad("surge", "A blue-green roll makes the new VM first, so at least one more must be allowed: write surge = 1, or strategy = \"in-place\"")
 	}
 	s.integer("canaries", &r.Canaries, 0, maxFleet)
 	s.duration("bake", &r.Bake)
@@ -80,9 +89,15 @@ func (l *loader) rollout(b *hcl.Block) Rollout {
 	s.choice("on_failure", &r.OnFailure, Pause, Rollback)
 	s.integer("max_failed", &r.MaxFailed, 1, maxFleet)
 	s.duration("grace", &r.Grace)
-	s.duration("progress_deadline", &r.ProgressDeadline)
+	s.atLeast("progress_deadline", &r.ProgressDeadline, time.Second, "Every roll would have failed as it begins: write progress_deadline = \"30m\", or leave it out for none.")
 	s.duration("retire_ttl", &r.RetireTTL)
 	r.Window = l.window(s.single("window"))
+	if r.Bake > 0 && r.Canaries == 0 && !s.has("canaries") {
+		s.bad("bake", "Only canaries bake, and there are none: write canaries = 1, or leave bake out.")
+	} else if r.Bake > 0 && r.Canaries == 0 {
+		s.doubt("bake", "Only canaries bake, and there are none: write canaries = 1, or leave bake out.")
+	}
+	s.keep("rollout", r.Pos, "canaries", "max_failed", "progress_deadline")
 	return r
 }
 

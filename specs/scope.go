@@ -1,6 +1,7 @@
 package specs
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -107,6 +108,28 @@ func (s *scope) rangeOf(name string) hcl.Range {
 // bad reports that an argument's value cannot be used.
 func (s *scope) bad(name, format string, args ...any) {
 	s.l.fail(s.rangeOf(name), "Unusable value for "+name, format, args...)
+}
+
+// doubt warns of an argument's value that is probably not meant.
+func (s *scope) doubt(name, format string, args ...any) {
+	s.l.warn(s.rangeOf(name), "Doubtful value for "+name, format, args...)
+}
+
+// keep notes where arguments of a block are written, for checks across blocks.
+func (s *scope) keep(kind string, block Pos, args ...string) {
+	for _, name := range args {
+		s.l.at[kind+"."+name+" "+block.String()] = s.rangeOf(name)
+	}
+}
+
+// plain tells whether an argument's value stands in the files in clear, and nobody gives it from outside.
+func (s *scope) plain(name string) bool {
+	a := s.attrs[name]
+	if a == nil {
+		return false
+	}
+	_, diags := a.Expr.Value(s.l.inFiles)
+	return !diags.HasErrors()
 }
 
 // value evaluates an argument and converts it. It reports what is wrong; then, or when nothing is written, ok is false.
@@ -256,6 +279,17 @@ func parsed[T any](s *scope, name string, into *T, parse func(string) (T, error)
 func (s *scope) size(name string, into *Size)              { parsed(s, name, into, ParseSize) }
 func (s *scope) count(name string, into *Count)            { parsed(s, name, into, ParseCount) }
 func (s *scope) duration(name string, into *time.Duration) { parsed(s, name, into, ParseDuration) }
+
+// atLeast reads a duration that means nothing below a bound.
+func (s *scope) atLeast(name string, into *time.Duration, least time.Duration, why string) {
+	parsed(s, name, into, func(v string) (time.Duration, error) {
+		d, err := ParseDuration(v)
+		if err == nil && d < least {
+			err = errors.New(why)
+		}
+		return d, err
+	})
+}
 
 // secret reads a text that may be marked.
 func (s *scope) secret(name string, into *Secret) {

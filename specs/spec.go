@@ -2,8 +2,8 @@
 // with file, line, a caret and what to write instead.
 //
 // The package evaluates expressions and checks what can be checked without looking at anything but the files:
-// it opens no connection, reads no environment by itself and asks no clock. It does not read the LinuxKit YAML
-// that an image names, and it reads a secret's file only when Secret.Reveal is called.
+// it opens no connection, reads no environment by itself and asks no clock. Whether files that a spec names are there is
+// looked at; the LinuxKit YAML that an image names is not read, and a secret's file only when Secret.Reveal is called.
 package specs
 
 import (
@@ -40,6 +40,7 @@ type Spec struct {
 	Stores     []Store
 	Fleets     []Fleet
 	Reconcile  Reconcile
+	Warnings   []Problem // what loads and is probably not meant, in the order of the files
 }
 
 // VCenter is one `vcenter` block. Empty fields are taken from the environment by the caller.
@@ -59,6 +60,7 @@ type Image struct {
 	Pos      Pos
 	Name     string
 	LinuxKit []string // LinuxKit YAML files relative to Spec.Dir, at least one; later ones append
+	Written  []Pos    // where each of LinuxKit is written, or all of them when an expression gives the list
 	Arch     string   // Go architecture name; default "amd64"
 	Boot     []string // "bios", "uefi"; default both
 	Rootfs   string   // "initrd" (default), "squashfs" or "cd"

@@ -16,6 +16,7 @@ const envVar = "LKV_VAR_"
 // evaluate fills the evaluation context: functions first, then variables, then locals in order of use.
 func (l *loader) evaluate(root *scope) {
 	l.ctx = &hcl.EvalContext{Functions: functions(l.dir, l.opt.Env), Variables: map[string]cty.Value{}}
+	l.inFiles = &hcl.EvalContext{Variables: map[string]cty.Value{"local": cty.EmptyObjectVal}}
 	l.ctx.Variables["var"] = cty.ObjectVal(l.variables(root))
 	l.ctx.Variables["local"] = cty.EmptyObjectVal
 	l.locals(root)
@@ -24,7 +25,7 @@ func (l *loader) evaluate(root *scope) {
 // variables returns every declared variable's value. One that nothing gives a value is reported.
 func (l *loader) variables(root *scope) map[string]cty.Value {
 	set := l.fromFiles()
-	vals := map[string]cty.Value{}
+	vals, defaults := map[string]cty.Value{}, map[string]cty.Value{}
 	seen := map[string]bool{}
 	for _, b := range root.blocks.OfType("variable") {
 		name := b.Labels[0]
@@ -32,8 +33,12 @@ func (l *loader) variables(root *scope) map[string]cty.Value {
 			l.fail(b.DefRange, "Duplicate variable", "There is another variable %q: give one of them another name.", name)
 		}
 		seen[name] = true
-		vals[name] = l.variable(b, set[name])
+		var given bool
+		if vals[name], given = l.variable(b, set[name]); !given {
+			defaults[name] = vals[name]
+		}
 	}
+	l.inFiles.Variables["var"] = cty.ObjectVal(defaults)
 	for _, name := range sortedKeys(l.opt.Vars) {
 		if !seen[name] {
 			l.diags = append(l.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unknown variable",
@@ -44,8 +49,8 @@ func (l *loader) variables(root *scope) map[string]cty.Value {
 }
 
 // variable returns one variable: -var, then -var-file, then LKV_VAR_name, then the default.
-// A text from the command line takes the default's type.
-func (l *loader) variable(b *hcl.Block, fromFile cty.Value) cty.Value {
+// A text from the command line takes the default's type. given says that the value does not stand in the spec.
+func (l *loader) variable(b *hcl.Block, fromFile cty.Value) (v cty.Value, given bool) {
 	s := l.open(b, variableGrammar)
 	sensitive := false
 	s.flag("sensitive", &sensitive)
@@ -53,7 +58,7 @@ func (l *loader) variable(b *hcl.Block, fromFile cty.Value) cty.Value {
 	s.text("description", &about)
 	def, hasDef := s.raw("default")
 	name := b.Labels[0]
-	v := def
+	v = def
 	text, ok := l.opt.Vars[name]
 	if !ok && fromFile == cty.NilVal {
 		text, ok = l.opt.Env[envVar+name]
@@ -69,10 +74,11 @@ func (l *loader) variable(b *hcl.Block, fromFile cty.Value) cty.Value {
 		}
 		v = cty.DynamicVal
 	}
+	given = ok || fromFile != cty.NilVal || !s.plain("default")
 	if sensitive {
-		return v.Mark(mark{})
+		return v.Mark(mark{}), given
 	}
-	return v
+	return v, given
 }
 
 // fromText converts a text to the type of the variable's default.
@@ -129,7 +135,7 @@ func (l *loader) locals(root *scope) {
 			left[name] = a
 		}
 	}
-	vals := map[string]cty.Value{}
+	vals, plain := map[string]cty.Value{}, map[string]cty.Value{}
 	for done := false; !done; {
 		done = true
 		for _, name := range sortedKeys(left) {
@@ -139,6 +145,10 @@ func (l *loader) locals(root *scope) {
 			v, diags := left[name].Expr.Value(l.ctx)
 			l.diags = append(l.diags, diags...)
 			vals[name], done = v, false
+			if p, diags := left[name].Expr.Value(l.inFiles); !diags.HasErrors() {
+				plain[name] = p
+				l.inFiles.Variables["local"] = cty.ObjectVal(plain)
+			}
 			delete(left, name)
 			l.ctx.Variables["local"] = cty.ObjectVal(vals)
 		}

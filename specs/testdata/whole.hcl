@@ -15,7 +15,7 @@ locals {
 vcenter "main" {
   url        = env("VCENTER_URL")
   password   = secret_file("secret.txt")
-  thumbprint = "AB:CD"
+  thumbprint = "AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67:89:ab:cd:ef:01"
 }
 vcenter "other" {
   url      = "vc2.example.net"
