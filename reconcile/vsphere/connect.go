@@ -48,13 +48,14 @@ type Config struct {
 
 // Client is one session with one vCenter. It logs in again by itself when the session has expired.
 type Client struct {
-	vim     *vim25.Client
-	gate    *gate
-	files   *folderGate
-	session *session
-	rest    apiHolder // for content libraries
-	trace   func(method string, mutating bool)
-	base    string // URL without credentials, for messages
+	vim      *vim25.Client
+	gate     *gate
+	files    *folderGate
+	session  *session
+	rest     apiHolder // for content libraries
+	trace    func(method string, mutating bool)
+	promised promises
+	base     string // URL without credentials, for messages
 }
 
 // Connect logs in. A certificate that is not trusted is a *CertificateError, which says what to write in lkv.hcl.

@@ -23,6 +23,7 @@ type datastore struct {
 	ref     types.ManagedObjectReference
 	name    string
 	free    int64
+	room    int64 // free without what thin disks may still come to take
 	browser types.ManagedObjectReference
 	volume  string                         // URL, the same for every datastore object of one storage
 	hosts   []types.ManagedObjectReference // that mount it, accessible and writable
@@ -72,7 +73,7 @@ func (c *Client) described(dc *object.Datacenter, objects []item) []datastore {
 	var list []datastore
 	for _, o := range objects {
 		sum, _ := get[types.DatastoreSummary](o, "summary")
-		d := datastore{c: c, dc: dc, ref: o.ref, name: text(o, "name"), free: sum.FreeSpace, volume: sum.Url}
+		d := datastore{c: c, dc: dc, ref: o.ref, name: text(o, "name"), free: sum.FreeSpace, room: sum.FreeSpace - sum.Uncommitted, volume: sum.Url}
 		switch {
 		case !sum.Accessible:
 			d.out = "not accessible"

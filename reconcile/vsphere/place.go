@@ -37,20 +37,6 @@ type host struct {
 	pool types.ManagedObjectReference
 }
 
-// Pick chooses one datastore for a name, glob, inventory path or datastore cluster: the usable one with most free
-// space. It returns its name. An empty datacenter means the only one there is.
-func (c *Client) Pick(ctx context.Context, datacenter, datastore string) (string, error) {
-	dc, err := c.datacenter(ctx, datacenter)
-	if err != nil {
-		return "", err
-	}
-	list, err := usable(c.datastores(ctx, dc, datastore))
-	if err != nil {
-		return "", err
-	}
-	return list[0].name, nil
-}
-
 // site finds what a placement names. paths are the datastore paths of what the VM will use.
 func (c *Client) site(ctx context.Context, w plan.WantVM, paths []string) (site, error) {
 	p := w.Place
@@ -77,7 +63,7 @@ func (c *Client) site(ctx context.Context, w plan.WantVM, paths []string) (site,
 	if err != nil {
 		return site{}, err
 	}
-	s.ds = list[0]
+	s.ds = c.promised.to(list, 0)
 	s.needs = append(s.needs, s.ds)
 	if err := c.compute(ctx, &s, p); err != nil {
 		return site{}, err
