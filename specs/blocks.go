@@ -82,8 +82,8 @@ func (l *loader) vcenter(b *hcl.Block) VCenter {
 		s.doubt("password", clearText)
 	}
 	s.text("ca_file", &v.CAFile)
-	if _, err := os.Stat(inDir(l.dir, v.CAFile)); v.CAFile != "" && err != nil {
-		s.doubt("ca_file", "%s is not there: on the machine that runs lkv reconcile, put the PEM file of vCenter's authority there, or write where it is.", inDir(l.dir, v.CAFile))
+	if st, err := os.Stat(inDir(l.dir, v.CAFile)); v.CAFile != "" && (err != nil || st.IsDir()) {
+		s.doubt("ca_file", "There is no file %s: on the machine that runs lkv reconcile, put the PEM file of vCenter's authority there, or write where it is.", inDir(l.dir, v.CAFile))
 	}
 	parsed(s, "thumbprint", &v.Thumbprint, parseThumbprint)
 	s.flag("insecure", &v.Insecure)

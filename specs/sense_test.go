@@ -121,6 +121,7 @@ func TestWhatCannotBeMeant(t *testing.T) {
 		{"READY", `timeout = "1m"`, "settle", `"59s"`, false, ""},
 		{"READY", "", "command", `["./gone.sh"]`, true, "There is no " + filepath.Join(dir, "gone.sh")},
 		{"READY", "", "command", `["./plain.sh"]`, true, "chmod +x"},
+		{"READY", "", "command", `["./"]`, true, "cannot be executed"},
 		{"READY", "", "command", `["./run.sh", "x/y"]`, false, ""},
 		{"READY", "", "command", `["gone.sh", "x/y"]`, false, ""},
 		{"READY", "", "command", `["` + dir + `/run.sh"]`, false, ""},
@@ -132,7 +133,9 @@ func TestWhatCannotBeMeant(t *testing.T) {
 		{"VCENTER", "", "thumbprint", `"` + sha1 + `:00"`, false, "20 pairs for SHA-1"},
 		{"VCENTER", "", "thumbprint", `"` + sha1 + `"`, false, ""},
 		{"VCENTER", "", "thumbprint", `"` + sha1 + pair + `"`, false, ""},
-		{"VCENTER", "", "ca_file", `"gone.pem"`, true, "gone.pem is not there"},
+		{"VCENTER", "", "ca_file", `"gone.pem"`, true, "There is no file " + filepath.Join(dir, "gone.pem")},
+		{"VCENTER", "", "ca_file", `"."`, true, "There is no file " + dir},
+		{"VCENTER", "", "ca_file", `""`, false, ""},
 		{"VCENTER", "", "ca_file", `"ca.pem"`, false, ""},
 		{"VCENTER", "", "password", `"hunter2"`, true, "write password = secret_file"},
 		{"VCENTER", "", "password", `env("PASSWORD")`, false, ""},
@@ -228,29 +231,32 @@ func TestPasswordsFromOutsideAreNotInClear(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, pw := range []string{"", "x"} {
-		s, err := Load(path, Options{Vars: map[string]string{"pw": pw}})
+	for _, vars := range []map[string]string{nil, {"pw": ""}, {"pw": "x"}} {
+		s, err := Load(path, Options{Vars: vars})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(s.Warnings) != 1 || s.Warnings[0].Pos.Line != 5 || strings.Contains(s.Warnings[0].String(), "hunter2") {
-			t.Errorf("pw %q: %v", pw, s.Warnings)
+			t.Errorf("%v: %v", vars, s.Warnings)
 		}
 	}
 }
 
 // One mistake is one problem: a name that is there twice makes no second fleet, and a fleet of no VMs is too small for nothing.
 func TestOneMistakeIsOneProblem(t *testing.T) {
+	const fleet = "fleet \"w\" {\n  image = \"i\"\n  placement {\n    datastore = \"vm\"\n  }\n"
 	dir := senseDir(t)
 	for lines, want := range map[string]string{
-		"names = [\"a\", \"a\"]": "is there twice",
-		"names = [\"a\", \"b\"]": "",
+		"names = [\"a\", \"a\"]":                                                    "is there twice",
+		"names = [\"a\", \"b\"]":                                                    "",
+		"names = [\"a\"]\n}\n" + fleet + "names = [\"a\"]":                          "There is already fleet \"w\"",
+		"size = 1\nname = \"f-%d\"\n}\n" + fleet + "size = 1\nname = \"f-%d\"":      "There is already fleet \"w\"",
 		"size = 0\nname = \"f-%d\"\nrollout {\n  canaries = 2\n  max_failed = 2\n}": "",
 		"size = 1\nname = \"f-%d\"\nvm {\n  network \"\" {}\n}":                     "No network has an empty name",
 		"size = 1\nname = \"f-%d\"\nvm {\n  network \" \" {}\n}":                    "No network has an empty name",
 	} {
 		path := filepath.Join(dir, "lkv.hcl")
-		text := "image \"i\" {\n  linuxkit = [\"i.yml\"]\n}\nstore \"s\" {\n  datastore = \"iso\"\n}\nfleet \"w\" {\n  image = \"i\"\n  placement {\n    datastore = \"vm\"\n  }\n" + lines + "\n}\n"
+		text := "image \"i\" {\n  linuxkit = [\"i.yml\"]\n}\nstore \"s\" {\n  datastore = \"iso\"\n}\n" + fleet + lines + "\n}\n"
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
