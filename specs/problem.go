@@ -60,7 +60,7 @@ func indentOf(line string, n int) string {
 // Error is every problem of a spec, warnings among them, in the order of the files.
 type Error struct{ Problems []Problem }
 
-// Error renders all problems, one paragraph each, and their number.
+// Error renders all problems, one paragraph each, and how many are problems and how many warnings.
 func (e *Error) Error() string {
 	var b strings.Builder
 	warnings := 0
@@ -70,11 +70,14 @@ func (e *Error) Error() string {
 			warnings++
 		}
 	}
-	b.WriteString(number(len(e.Problems)-warnings, "problem"))
-	if warnings > 0 {
-		b.WriteString(", " + number(warnings, "warning"))
+	var sums []string
+	if wrong := len(e.Problems) - warnings; wrong > 0 {
+		sums = append(sums, number(wrong, "problem"))
 	}
-	return b.String()
+	if warnings > 0 {
+		sums = append(sums, number(warnings, "warning"))
+	}
+	return b.String() + strings.Join(sums, ", ")
 }
 
 func number(n int, what string) string {

@@ -238,6 +238,8 @@ func TestPasswordsFromOutsideAreNotInClear(t *testing.T) {
 		}
 		if len(s.Warnings) != 1 || s.Warnings[0].Pos.Line != 5 || strings.Contains(s.Warnings[0].String(), "hunter2") {
 			t.Errorf("%v: %v", vars, s.Warnings)
+		} else if text := (&Error{s.Warnings}).Error(); !strings.HasSuffix(text, "\n\n1 warning") {
+			t.Error(text)
 		}
 	}
 }
