@@ -23,7 +23,7 @@ type Options struct {
 	Clock       Clock
 	Only        *Saved        // do what this plan says and nothing else, refused with R17 when it is stale; nil: no bound
 	Events      func(Event)   // called by one goroutine at a time
-	MaxSteps    int           // stop before the call after this many mutating ones; 0: no bound
+	MaxSteps    int           // stop before the next step after this many that change something; 0: no bound
 	MaxDuration time.Duration // stop before the step after this time; 0: no bound
 	Poll        time.Duration // between two looks while waiting; default 2s
 	Attempts    int           // how often a look or a call is tried; default 3
@@ -133,6 +133,9 @@ func (e *engine) loop(ctx context.Context) error {
 			return fmt.Errorf("a defect of lkv, nothing was done: %w", err)
 		}
 		e.report(p)
+		if have.Problem == "" {
+			e.result.Same = append([]string{}, p.Same...) // however the run ends, these are as wanted
+		}
 		if e.weigh(p); e.ended() {
 			return context.Cause(ctx)
 		}
@@ -226,7 +229,7 @@ func (e *engine) stop(ctx context.Context) bool {
 	case ctx.Err() != nil:
 		why = "interrupted: " + context.Cause(ctx).Error()
 	case e.MaxSteps > 0 && e.result.Mutations >= e.MaxSteps:
-		why = fmt.Sprintf("stopped after %d mutating calls, as asked", e.result.Mutations)
+		why = fmt.Sprintf("stopped after %d steps that change something, as asked", e.result.Mutations)
 	case e.MaxDuration > 0 && e.Clock.Now().Sub(e.began) >= e.MaxDuration:
 		why = fmt.Sprintf("stopped after %s, as asked", e.MaxDuration)
 	default:
@@ -239,7 +242,7 @@ func (e *engine) stop(ctx context.Context) bool {
 // conclude turns a plan without waves into the result.
 func (e *engine) conclude(p plan.Plan) {
 	e.result.Blocked = append(e.result.Blocked, p.Blocked...)
-	e.result.Same, e.result.Extra = append(e.result.Same, p.Same...), append(e.result.Extra, p.Extra...)
+	e.result.Extra = append(e.result.Extra, p.Extra...)
 	e.result.Retired, e.result.Later = append(e.result.Retired, p.Retired...), append(e.result.Later, p.Later...)
 	e.result.Outcome = Converged
 	if len(p.Later) > 0 {

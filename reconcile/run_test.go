@@ -337,6 +337,33 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestAsWantedWhenCutShort: a run that is interrupted, fails or finds the fleet standing still has seen how many VMs are as
+// wanted, and says so.
+func TestAsWantedWhenCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := wish(3, "a")
+		w := newWorld(d, all(3)...)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		r := &run{w: w, fault: func(_ int, s plan.Step, do func() error) error {
+			if s.VM() == "wrk-02" {
+				cancel()
+			}
+			return do()
+		}}
+		if res, _ := Run(ctx, options(d, r)); res.Outcome != Pending || !slices.Equal(res.Same, []string{"wrk-01"}) {
+			t.Errorf("interrupted: %v", res.Same)
+		}
+		w.hung["id-wrk-03"] = true
+		w.vm("wrk-03").Record.Failed = "not ready"
+		d.Claimer = "b"
+		time.Sleep(5 * time.Minute)
+		if res := converge(t, w, d, Refused); !slices.Equal(res.Same, []string{"wrk-01"}) {
+			t.Errorf("standing still: %v", res.Same)
+		}
+	})
+}
+
 // TestNothingHappens: an executor that lies ends in an error, not in an endless loop.
 func TestNothingHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

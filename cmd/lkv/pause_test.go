@@ -29,7 +29,7 @@ func TestPauseAndResume(t *testing.T) {
 	if out := m.lkv(exitOK, "pause", "--fleet", "docker"); !strings.Contains(out, "was paused already") {
 		t.Errorf("second pause: %s", out)
 	}
-	if f := m.plan(exitPending).Fleets[0]; len(f.Blocked) != 3 || f.Blocked[0].Code != "R13" || len(f.Waves) > 0 {
+	if f := m.plan(exitPending).Fleets[0]; len(f.Blocked) != 1 || f.Blocked[0].VM != "" || f.Blocked[0].Code != "R13" || len(f.Waves) > 0 {
 		t.Errorf("plan of a paused fleet: %+v", f)
 	}
 	m.lkv(exitPending, "reconcile")

@@ -245,7 +245,7 @@ func TestTerminalAndJSONSayTheSame(t *testing.T) {
 		"failed": {func(_ *plan.Desired, o *plan.Observed) {
 			o.VMs[0].Record.Failed = "not ready: after 10m, about 3 tries"
 		}, []string{"refused f-1|R12|", "clear "}},
-		"paused": {func(_ *plan.Desired, o *plan.Observed) { o.VMs[0].Record.Paused = true }, []string{"refused f-1|R13|the fleet is paused", "clear lkv resume --fleet f"}},
+		"paused": {func(_ *plan.Desired, o *plan.Observed) { o.VMs[0].Record.Paused = true }, []string{"refused the whole fleet|R13|the fleet is paused", "clear lkv resume --fleet f"}},
 		"brake": {func(_ *plan.Desired, o *plan.Observed) {
 			o.VMs[0].Power, o.VMs[1].Power, o.VMs[2].Power = plan.Off, plan.Off, plan.Off
 		}, []string{"R12", "--ignore-brake"}},

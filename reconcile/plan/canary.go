@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,25 +26,48 @@ func (f *fleet) canaries() canary {
 	if r.Canaries <= 0 {
 		return canary{room: everybody}
 	}
-	var baked []time.Time
+	var baked []canaryVM
 	for _, m := range f.members {
 		if m.vm == nil || m.vm.Record.Image != f.want.Image.Digest || m.vm.Record.Rolled.IsZero() {
 			continue
 		}
 		if m.up {
-			baked = append(baked, m.vm.Record.Rolled.Add(r.Bake))
+			baked = append(baked, canaryVM{m.want.Name, m.vm.Record.Rolled.Add(r.Bake)})
 		} else {
 			sick = m.want.Name
 		}
 	}
-	slices.SortFunc(baked, time.Time.Compare)
+	slices.SortStableFunc(baked, func(a, b canaryVM) int { return a.done.Compare(b.done) })
 	switch {
-	case len(baked) >= r.Canaries && !baked[r.Canaries-1].After(f.now):
+	case len(baked) >= r.Canaries && !baked[r.Canaries-1].done.After(f.now):
 		return canary{room: everybody}
 	case sick != "":
 		return canary{why: fmt.Sprintf("canary %s does not serve", sick)}
 	case len(baked) < r.Canaries:
 		return canary{room: 1}
 	}
-	return canary{why: fmt.Sprintf("the new image bakes on %d VMs first, for %s", r.Canaries, r.Bake), until: baked[r.Canaries-1]}
+	baked = baked[:r.Canaries]
+	if slices.ContainsFunc(baked, func(c canaryVM) bool { return f.planned[c.name] }) {
+		return canary{why: fmt.Sprintf("the new image bakes first, until %s served for %s", have(baked), r.Bake)}
+	}
+	return canary{why: fmt.Sprintf("the new image bakes on %d VMs first, for %s", r.Canaries, r.Bake), until: baked[r.Canaries-1].done}
+}
+
+// canaryVM is a VM that passed its gate on the wanted image.
+type canaryVM struct {
+	name string
+	done time.Time // when it has baked
+}
+
+// have names canaries with their verb.
+func have(list []canaryVM) string {
+	names := make([]string, len(list))
+	for i, c := range list {
+		names[i] = c.name
+	}
+	slices.Sort(names)
+	if len(names) == 1 {
+		return names[0] + " has"
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " have"
 }

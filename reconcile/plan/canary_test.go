@@ -19,13 +19,13 @@ func TestCanaries(t *testing.T) {
 		rolls string // names in the first wave
 		waits string // why the last VM waits
 	}{
-		"nothing has it":        {func(*Desired, *Observed) {}, "wrk-01", "bakes on 2 VMs first, for 1h0m0s"},
+		"nothing has it":        {func(*Desired, *Observed) {}, "wrk-01", "the new image bakes first, until wrk-01 and wrk-02 have served for 1h0m0s"},
 		"no canaries":           {func(d *Desired, _ *Observed) { d.Rollout.Canaries = 0 }, "wrk-01 wrk-02 wrk-03", ""},
 		"no time to bake":       {func(d *Desired, _ *Observed) { d.Rollout.Bake = 0 }, "wrk-01", ""},
 		"as many as VMs":        {func(d *Desired, _ *Observed) { d.Rollout.Canaries = 9 }, "wrk-01", ""},
-		"one has it":            {func(d *Desired, o *Observed) { on(*d, o, 0, 3*time.Hour) }, "wrk-02", "bakes"},
+		"one has it":            {func(d *Desired, o *Observed) { on(*d, o, 0, 3*time.Hour) }, "wrk-02", "bakes first, until wrk-01 and wrk-02 have"},
 		"one has it, not first": {func(d *Desired, o *Observed) { on(*d, o, 3, 3*time.Hour) }, "wrk-01", "bakes"},
-		"two bake":              {func(d *Desired, o *Observed) { on(*d, o, 0, 3*time.Hour); on(*d, o, 1, 59*time.Minute) }, "", "bakes"},
+		"two bake":              {func(d *Desired, o *Observed) { on(*d, o, 0, 3*time.Hour); on(*d, o, 1, 59*time.Minute) }, "", "bakes on 2 VMs first, for 1h0m0s"},
 		"two have baked":        {func(d *Desired, o *Observed) { on(*d, o, 0, 3*time.Hour); on(*d, o, 1, time.Hour) }, "wrk-03 wrk-04 wrk-05", ""},
 		"two have, one bakes": {func(d *Desired, o *Observed) {
 			on(*d, o, 0, 3*time.Hour)
@@ -82,7 +82,9 @@ func TestCanaries(t *testing.T) {
 		why := ""
 		for _, l := range p.Later {
 			if l.VM == "wrk-06" {
-				why = l.Reason
+				if why = l.Reason; strings.Contains(why, " have served") != l.Until.IsZero() && strings.Contains(why, "bakes") {
+					t.Errorf("%s: until %s", name, l.Until)
+				}
 			}
 		}
 		if (why == "") != (c.waits == "") || !strings.Contains(why, c.waits) {

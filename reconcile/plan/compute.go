@@ -25,16 +25,18 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 		return p
 	}
 	p.Extra, p.Retired = extra(want, have), retired(want, have)
+	model := have.Clone()
+	f := fleet{want: want, have: &model, now: now, limit: p.MaxUnavailable, planned: map[string]bool{}}
+	f.look()
+	blocked, done := f.sorted()
+	p.Same = done
 	if p.Blocked = stopped(want, have); len(p.Blocked) > 0 {
 		return p
 	}
-	model := have.Clone()
-	f := fleet{want: want, have: &model, now: now, limit: p.MaxUnavailable}
-	f.look()
 	if p.Blocked = failures(want, have, now); len(p.Blocked) >= p.MaxFailed {
 		f.still = true
 	} else {
-		p.Blocked, p.Same = f.sorted()
+		p.Blocked = blocked
 	}
 	for len(p.Waves) <= 4*(len(want.VMs)+len(p.Extra)) {
 		wave := f.next()
@@ -46,14 +48,15 @@ func Compute(want Desired, have Observed, now time.Time) Plan {
 		}
 		p.Waves = append(p.Waves, wave)
 		for _, r := range wave.Rolls {
+			f.planned[r.VM] = true
 			for _, s := range r.Steps {
 				model.apply(s)
 			}
 		}
 		f.relook(wave)
 	}
-	later, blocked := f.left()
-	p.Later, p.Blocked = later, append(blocked, p.Blocked...)
+	later, held := f.left()
+	p.Later, p.Blocked = later, append(held, p.Blocked...)
 	return p
 }
 
@@ -64,30 +67,39 @@ func stopped(want Desired, have Observed) []Blocked {
 			Clear: "give the fleet a size, or remove its block: its VMs stay as they are"}}
 	}
 	var out []Blocked
-	paused := func(v VM) bool { return inUse(want, v) && v.Record.Paused }
-	if !slices.ContainsFunc(have.VMs, paused) {
-		return nil
-	}
+	paused, all := 0, 0
 	for _, v := range have.VMs {
-		if inUse(want, v) && v.Record.Failed != "" {
+		if !inUse(want, v) {
+			continue
+		}
+		if all++; v.Record.Paused {
+			paused++
+		}
+		if v.Record.Failed != "" {
 			out = append(out, failure(want, v))
 		}
-		if paused(v) {
-			out = append(out, Blocked{VM: v.Name, Code: R13, Reason: "the fleet is paused", Clear: "lkv resume --fleet " + want.Fleet})
-		}
 	}
-	return out
+	if paused == 0 {
+		return nil
+	}
+	return append(out, Blocked{Code: R13, Reason: fmt.Sprintf("the fleet is paused (noted on %d of its %d VMs)", paused, all),
+		Clear: "lkv resume --fleet " + want.Fleet})
 }
 
-// extra names VMs of the fleet that are not wanted.
+// extra names VMs of the fleet that are not wanted. One that only lost its name is none: its place waits for it (R22).
 func extra(want Desired, have Observed) []string {
-	wanted := map[string]bool{}
+	wanted, places, named := map[string]bool{}, map[int]string{}, map[string]bool{}
 	for _, w := range want.VMs {
-		wanted[w.Name] = true
+		wanted[w.Name], places[w.Ordinal] = true, w.Name
+	}
+	for _, v := range have.VMs {
+		named[v.Name] = named[v.Name] || inUse(want, v)
 	}
 	var out []string
 	for _, v := range have.VMs {
-		if inUse(want, v) && v.Record.Replaces == "" && !wanted[v.Name] {
+		place, lost := places[v.Ordinal]
+		lost = lost && !named[place]
+		if inUse(want, v) && v.Record.Replaces == "" && !wanted[v.Name] && !lost {
 			out = append(out, v.Name)
 		}
 	}

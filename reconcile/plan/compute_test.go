@@ -43,29 +43,65 @@ func TestNothingStartsFromHere(t *testing.T) {
 			d.VMs = nil
 			each(o, func(v *VM) { v.Record.Paused = true }, 1)
 		}, "R14"},
-		{"one VM is paused", func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Paused = true }, 3) }, "R13 03"},
-		{"two VMs are paused", func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Paused = true }, 1, 3) }, "R13 01 | R13 03"},
+		{"one VM is paused", func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Paused = true }, 3) }, "R13"},
+		{"two VMs are paused", func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Paused = true }, 1, 3) }, "R13"},
 		{"paused, and one has failed: both are said", func(_ *Desired, o *Observed) {
 			each(o, func(v *VM) { v.Record.Paused = true }, 3)
 			each(o, func(v *VM) { v.Record.Failed = "not ready" }, 2)
-		}, "R12 02 | R13 03"},
+		}, "R12 02 | R13"},
 		{"the paused one has failed itself", func(_ *Desired, o *Observed) {
 			each(o, func(v *VM) { v.Record.Paused, v.Record.Failed = true, "not ready" }, 2)
-		}, "R12 02 | R13 02"},
+		}, "R12 02 | R13"},
 		{"a paused VM that is not wanted any more pauses too", func(d *Desired, o *Observed) {
 			d.VMs = d.VMs[:3]
 			each(o, func(v *VM) { v.Record.Paused = true }, 4)
-		}, "R13 04"},
+		}, "R13"},
 		{"paused, and one of another fleet has failed", func(_ *Desired, o *Observed) {
 			each(o, func(v *VM) { v.Record.Paused = true }, 3)
 			*o = o.with(VM{Name: "db-1", Fleet: "db", Record: Record{Failed: "x"}})
-		}, "R13 03"},
+		}, "R13"},
 		{"a pause of another fleet is none of ours", func(d *Desired, o *Observed) {
 			v := standing(*d, d.VMs[0], oldDigest)
 			v.Name, v.Fleet, v.Record.Paused, v.Record.Failed, v.Disks, v.Record.Disks = "db-1", "db", true, "x", nil, nil
 			*o = o.with(v)
 		}, "roll 01 > roll 02 > roll 03 > roll 04"},
 	})
+}
+
+// TestPausedIsSaidOnce: one sentence for the fleet, however many of its VMs carry the pause.
+func TestPausedIsSaidOnce(t *testing.T) {
+	d, o := fleetWith(4, oldDigest)()
+	each(&o, func(v *VM) { v.Record.Paused = true }, 1, 2, 4)
+	want := []Blocked{{Code: R13, Reason: "the fleet is paused (noted on 3 of its 4 VMs)", Clear: "lkv resume --fleet workers"}}
+	if diff := cmp.Diff(want, Compute(d, o, t0).Blocked); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestAsWantedIsCountedAllTheSame: a fleet in which nothing is done still has VMs that are as wanted.
+func TestAsWantedIsCountedAllTheSame(t *testing.T) {
+	for name, c := range map[string]struct {
+		world func(d *Desired, o *Observed)
+		same  string
+	}{
+		"paused":             {func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Paused = true }, 2) }, "[wrk-01 wrk-02 wrk-03]"},
+		"paused, one is old": {func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Paused = true }, 2); each(o, outdate, 2) }, "[wrk-01 wrk-03]"},
+		"one has failed":     {func(_ *Desired, o *Observed) { each(o, func(v *VM) { v.Record.Failed = "not ready" }, 2) }, "[wrk-01 wrk-03]"},
+		"failed, two may": {func(d *Desired, o *Observed) {
+			d.Rollout.MaxFailed = 2
+			each(o, func(v *VM) { v.Record.Failed = "x" }, 2)
+		}, "[wrk-01 wrk-03]"},
+		"a failed look":         {func(_ *Desired, o *Observed) { o.Problem = "timeout" }, "[]"},
+		"nothing is wanted":     {func(d *Desired, _ *Observed) { d.VMs = nil }, "[]"},
+		"the brake holds":       {func(_ *Desired, o *Observed) { each(o, powerOff, 1, 2) }, "[wrk-03]"},
+		"another run is at one": {func(_ *Desired, o *Observed) { each(o, heldBy(other), 1) }, "[wrk-02 wrk-03]"},
+	} {
+		d, o := fleetWith(3, newDigest)()
+		c.world(&d, &o)
+		if got := fmt.Sprint(Compute(d, o, t0).Same); got != c.same {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
 }
 
 // TestWhoIsThereAndNotWanted: VMs above the fleet's size and retired ones are listed by name, whatever the order they

@@ -17,12 +17,13 @@ type fleet struct {
 	members []member // wanted VMs, by ordinal
 	extras  []member // VMs that are not wanted any more, by ordinal
 
-	open    bool      // the window is
-	opening time.Time // when it is again; zero when it is open, or never is
-	canary  canary    // what canaries allow
-	brake   *Blocked  // why nothing is begun; nil when it is not so
-	last    int       // highest ordinal in use
-	free    int       // replacements that surge has room for
+	open    bool            // the window is
+	opening time.Time       // when it is again; zero when it is open, or never is
+	canary  canary          // what canaries allow
+	brake   *Blocked        // why nothing is begun; nil when it is not so
+	last    int             // highest ordinal in use
+	free    int             // replacements that surge has room for
+	planned map[string]bool // VMs that this plan rolls: their gates have not passed yet
 }
 
 // weigh works out what a look means for the fleet as a whole.

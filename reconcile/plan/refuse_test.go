@@ -98,7 +98,7 @@ func refusals() []refusal {
 			*o = fleetOf(*d, newDigest)
 			o.VMs[1].Guest.Mounts = nil
 		}, "wrk-02", R12, "has not mounted disk docker", "console", true},
-		{"paused", second(func(v *VM) { v.Record.Paused = true }), "wrk-02", R13, "paused", "lkv resume", true},
+		{"paused", second(func(v *VM) { v.Record.Paused = true }), "", R13, "paused", "lkv resume", true},
 		{"nothing wanted", func(d *Desired, _ *Observed) { d.VMs = nil }, "", R14, "no VM at all", "remove its block", true},
 		{"failed look", func(_ *Desired, o *Observed) { o.Problem = "timeout" }, "", R15, "timeout", "remove the cause", true},
 		{"another live claim", second(func(v *VM) {

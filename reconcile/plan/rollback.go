@@ -144,8 +144,15 @@ func recalledBy(o Observed, v VM) *VM {
 func failure(want Desired, v VM) Blocked {
 	b := Blocked{VM: v.Name, Code: R12, Reason: "its roll failed, so the fleet stands still: " + v.Record.Failed,
 		Clear: "look at the VM's console and cure the cause, then: lkv resume --fleet " + want.Fleet}
-	if want.Rollout.MaxFailed > 1 {
-		b.Reason = fmt.Sprintf("its roll failed, and at %d such VMs the fleet stands still: %s", want.Rollout.MaxFailed, v.Record.Failed)
+	if most := max(1, want.Rollout.MaxUnavailable); want.Rollout.MaxFailed > 1 {
+		at := fmt.Sprintf("at %d such VMs the fleet stands still", want.Rollout.MaxFailed)
+		switch { // it does not serve until a person has looked, and so uses up the budget
+		case most == 1:
+			at = "it keeps 1 of 1 places of max_unavailable: nothing else is rolled until lkv resume"
+		case most < want.Rollout.MaxFailed:
+			at = fmt.Sprintf("it keeps 1 of %d places of max_unavailable: at %d such VMs nothing else is rolled until lkv resume", most, most)
+		}
+		b.Reason = fmt.Sprintf("its roll failed, and %s: %s", at, v.Record.Failed)
 	}
 	if _, why := returning(want, v); why != "" {
 		b.Reason += "; the image before is not put back: " + why

@@ -38,7 +38,13 @@ func TestWayBack(t *testing.T) {
 		"it is being put back":           {func(_ *Desired, v *VM) { wentBack(v); v.Record.Owner = other }, true, "", ""},
 		"somebody else puts it back":     {func(_ *Desired, v *VM) { heldBy(other)(v) }, false, "", ""},
 		"it is refused for its disk":     {func(_ *Desired, v *VM) { snapshot(v) }, false, "stands still", ""},
-		"two may fail":                   {func(d *Desired, v *VM) { d.Rollout.OnFailure, d.Rollout.MaxFailed = "pause", 2 }, false, "its roll failed, and at 2 such VMs the fleet stands still: not ready", ""},
+		"two may fail, two be down": {func(d *Desired, v *VM) {
+			d.Rollout.OnFailure, d.Rollout.MaxFailed, d.Rollout.MaxUnavailable = "pause", 2, 2
+		}, false, "its roll failed, and at 2 such VMs the fleet stands still: not ready", ""},
+		"two may fail, one be down": {func(d *Desired, v *VM) { d.Rollout.OnFailure, d.Rollout.MaxFailed = "pause", 2 }, false, "its roll failed, and it keeps 1 of 1 places of max_unavailable: nothing else is rolled until lkv resume: not ready", "stands still"},
+		"three may fail, two be down": {func(d *Desired, v *VM) {
+			d.Rollout.OnFailure, d.Rollout.MaxFailed, d.Rollout.MaxUnavailable = "pause", 3, 2
+		}, false, "its roll failed, and it keeps 1 of 2 places of max_unavailable: at 2 such VMs nothing else is rolled until lkv resume: not ready", "stands still"},
 	} {
 		d, o := fleetWith(3, oldDigest)()
 		d.Rollout.OnFailure = "rollback"

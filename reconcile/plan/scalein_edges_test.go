@@ -62,6 +62,15 @@ func TestScaleInWaits(t *testing.T) {
 		{"a wanted one has the old image: that first", func(_ *Desired, o *Observed) { each(o, outdate, 2) }, "roll 02 > retire 03 + retire 04"},
 		{"a wanted one is off: that first", func(_ *Desired, o *Observed) { each(o, powerOff, 2) }, "start 02 > retire 03 + retire 04"},
 		{"a wanted one is missing: that first", func(_ *Desired, o *Observed) { vanish(o, 2) }, "create 02 > retire 03 + retire 04"},
+		{"a wanted one was renamed by hand: its place waits for it, and it does not go", func(_ *Desired, o *Observed) {
+			each(o, func(v *VM) { v.Name = "x" }, 2)
+		}, "R22 02 | later 03 | later 04"},
+		{"one that is not wanted was renamed by hand: it goes", func(_ *Desired, o *Observed) {
+			each(o, func(v *VM) { v.Name = "x" }, 4)
+		}, "retire 03 + retire x"},
+		{"a second VM has the place of one that is there: it goes", func(d *Desired, o *Observed) {
+			each(o, func(v *VM) { v.Ordinal = 2 }, 4)
+		}, "retire 04 + retire 03"},
 		{"a wanted one is silent: they stay", func(_ *Desired, o *Observed) { each(o, silence, 2) }, "R12 02 | later 03 | later 04"},
 		{"a wanted one is refused, and serves", func(_ *Desired, o *Observed) { each(o, snapshot, 2) }, "retire 03 + retire 04 | R05 02"},
 		{"a wanted one waits for the window, and so do they", func(d *Desired, o *Observed) {
