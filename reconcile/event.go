@@ -48,7 +48,8 @@ type Result struct {
 	Why       string         `json:"why,omitempty"` // of Pending
 	Waves     int            `json:"waves"`
 	Steps     int            `json:"steps"`          // steps done, waits included
-	Mutations int            `json:"mutating_calls"` // steps handed to the executor that change something, retries counted
+	Mutations int            `json:"changing_steps"` // steps handed to the executor that change something, retries counted: what MaxSteps bounds
+	Calls     int            `json:"mutating_calls"` // sent to vCenter, which whoever holds the sessions counts; a step makes one or several
 	Blocked   []plan.Blocked `json:"blocked"`
 	Failures  []Failure      `json:"failures"`
 	Same      []string       `json:"same"`

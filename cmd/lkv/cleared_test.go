@@ -445,11 +445,11 @@ func TestRefusalsOfGCAreCleared(t *testing.T) {
 	}
 	o.blank("[vm-1] other.vmdk")
 	o.attach(retired, "[vm-1] other.vmdk", 5)
-	if out := m.lkv(exitRefused, "gc", "--vms", "--older-than", "0s"); !strings.Contains(out, "R19") || !strings.Contains(out, "in the vSphere client remove it from the VM, keeping its file") {
+	if out := m.lkv(exitRefused, "gc", "--yes", "--vms", "--older-than", "0s"); !strings.Contains(out, "R19") || !strings.Contains(out, "in the vSphere client remove it from the VM, keeping its file") {
 		t.Errorf("%s", out)
 	}
 	o.detach(retired, "[vm-1] other.vmdk")
-	m.lkv(exitOK, "gc", "--vms", "--older-than", "0s")
+	m.lkv(exitOK, "gc", "--yes", "--vms", "--older-than", "0s")
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lkv-io/lkv/push"
 	"github.com/lkv-io/lkv/reconcile/vsphere"
@@ -117,7 +119,9 @@ type sessions struct {
 	spec specs.Spec
 	log  *slog.Logger
 	open map[string]*vsphere.Client
-	out  map[string]error // vCenters that no placement needs and that could not be reached
+	away map[string]error // vCenters that gave no session: they are asked once
+	out  map[string]error // those of them that no placement needs, which was said
+	sent atomic.Int64     // calls that change something
 	who  string           // owner of the claims of this run
 
 	fetch  *fetcher          // nil: nothing is fetched from a registry
@@ -125,13 +129,16 @@ type sessions struct {
 }
 
 func (s system) sessions(spec specs.Spec, log *slog.Logger) *sessions {
-	return &sessions{s: s, spec: spec, log: log, open: map[string]*vsphere.Client{}, out: map[string]error{}, picked: map[string]string{}}
+	return &sessions{s: s, spec: spec, log: log, open: map[string]*vsphere.Client{}, away: map[string]error{}, out: map[string]error{}, picked: map[string]string{}}
 }
 
 // client returns the session with the vCenter of a block.
 func (x *sessions) client(ctx context.Context, name string) (*vsphere.Client, error) {
 	if c := x.open[name]; c != nil {
 		return c, nil
+	}
+	if err := cmp.Or(x.away[name], x.s.absent.of(name, x.s.Now())); err != nil {
+		return nil, err
 	}
 	cfg, err := x.s.connection(x.spec, name)
 	if err != nil {
@@ -142,13 +149,21 @@ func (x *sessions) client(ctx context.Context, name string) (*vsphere.Client, er
 	}
 	cfg.Trace = func(method string, mutating bool) {
 		x.log.Debug("vCenter", "call", method, "mutating", mutating)
+		if mutating {
+			x.sent.Add(1)
+		}
 		if x.s.monitor != nil {
 			x.s.monitor.Call(method, mutating)
 		}
 	}
 	c, err := vsphere.Connect(ctx, cfg)
+	if err != nil && ctx.Err() == nil {
+		err = &unanswered{name, err} // it names the address
+		x.away[name] = err
+	}
+	x.s.absent.note(name, err, x.s.Now())
 	if err != nil {
-		return nil, err // it names the address
+		return nil, err
 	}
 	x.log.Debug("connected", "url", cfg.URL, "to", c.About())
 	if x.s.journal != nil {

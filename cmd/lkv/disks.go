@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -85,11 +87,13 @@ func (d diskStatus) state() string {
 type inventory struct {
 	Disks  []diskStatus `json:"disks"`
 	Unread []string     `json:"unread"` // what could not be read: an orphan may be none
+
+	hidden *plan.Blocked // why a fleet could not be looked at; nil: all could be
 }
 
 // inventory looks at every vCenter of the spec, and at every fleet, for the VMs that are missing.
 func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all inventory) error) error {
-	all, sets := inventory{[]diskStatus{}, []string{}}, map[string]vsphere.Disks{}
+	all, sets := inventory{Disks: []diskStatus{}, Unread: []string{}}, map[string]vsphere.Disks{}
 	var x *sessions
 	var missing []missingVM
 	choose := func(c *cli.Context, spec specs.Spec) ([]specs.Fleet, error) {
@@ -102,19 +106,17 @@ func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all
 			all.fill(sets, missing)
 			return then(x, all)
 		}
-		for _, p := range f.Placements {
-			client, err := x.client(c.Context, p.VCenter)
-			if err != nil {
-				return err
-			}
-			if _, done := sets[p.VCenter]; done {
-				continue
-			}
-			if sets[p.VCenter], err = client.DataDisks(c.Context); err != nil {
-				return err
-			}
+		err := x.dataDisks(c.Context, f, sets)
+		var t target
+		if err == nil {
+			t, err = x.members(c.Context, f)
 		}
-		t, err := x.members(c.Context, f)
+		var hidden plan.Blocked
+		if errors.As(refusalOf(err), &hidden) { // nothing of this fleet is known, and its other vCenters are still shown
+			all.Unread = append(all.Unread, fmt.Sprintf("fleet %s: %s", f.Name, hidden.Reason))
+			all.hidden = cmp.Or(all.hidden, &hidden)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -130,6 +132,24 @@ func (s system) inventory(c *cli.Context, alone bool, then func(x *sessions, all
 	})
 }
 
+// dataDisks looks at the vCenters of a fleet that are not among the sets yet, at all of them that answer.
+func (x *sessions) dataDisks(ctx context.Context, f specs.Fleet, sets map[string]vsphere.Disks) (first error) {
+	for _, p := range f.Placements {
+		if _, done := sets[p.VCenter]; done {
+			continue
+		}
+		client, err := x.client(ctx, p.VCenter)
+		if err == nil {
+			var set vsphere.Disks
+			if set, err = client.DataDisks(ctx); err == nil {
+				sets[p.VCenter] = set
+			}
+		}
+		first = firstError(first, err)
+	}
+	return first
+}
+
 // besides looks at the vCenters of the spec that no fleet is placed in: disks may have been left there.
 func (all *inventory) besides(ctx context.Context, x *sessions, sets map[string]vsphere.Disks) {
 	seen := map[string]bool{"": true} // hosts have no VMs of fleets
@@ -137,8 +157,8 @@ func (all *inventory) besides(ctx context.Context, x *sessions, sets map[string]
 		seen[x.open[name].ID()] = true
 	}
 	for _, v := range x.spec.VCenters {
-		if _, done := sets[v.Name]; done {
-			continue
+		if _, done := sets[v.Name]; done || all.hidden != nil && x.away[v.Name] != nil {
+			continue // or it was said
 		}
 		err := x.beside(ctx, vsphere.FleetConfig{VCenter: v.Name}).Err
 		if err == nil && !seen[x.open[v.Name].ID()] {
@@ -210,7 +230,7 @@ func (s system) disksList(c *cli.Context) error {
 			all.Disks = slices.DeleteFunc(all.Disks, func(d diskStatus) bool { return d.State != "orphan" })
 		}
 		if given(c, "json") {
-			return s.printJSON(all)
+			return all.shown(s.printJSON(all))
 		}
 		var rows [][]string
 		for _, d := range all.Disks {
@@ -219,8 +239,16 @@ func (s system) disksList(c *cli.Context) error {
 		for _, why := range all.Unread {
 			s.note("lkv: warning: not everything could be read, so that an orphan may be none: %s\n", why)
 		}
-		return ui.Table(s.Stdout, s.style(), []string{"FLEET", "DISK", "STATE", "UUID", "SIZE", "DATACENTER", "PATH"}, rows)
+		return all.shown(ui.Table(s.Stdout, s.style(), []string{"FLEET", "DISK", "STATE", "UUID", "SIZE", "DATACENTER", "PATH"}, rows))
 	})
+}
+
+// shown is how a list ends: a fleet that could not be looked at is refused.
+func (all inventory) shown(err error) error {
+	if err == nil && all.hidden != nil {
+		return *all.hidden
+	}
+	return err
 }
 
 // whose is the state with the VMs it is about.
@@ -246,8 +274,13 @@ func (s system) disksAttach(c *cli.Context) error {
 		return usagef("say which disk of which VM: lkv disks attach --vm NAME --disk NAME")
 	}
 	list := []reconcile.Resumed{}
+	var hidden error // a fleet that could not be looked at, and may have the VM
 	err := s.withJournal(c, func(j *runJournal) error {
 		return s.eachOwn(c, true, func(v visit) error {
+			if v.blocked != nil {
+				hidden = v.blocked[0]
+				return nil
+			}
 			have, err := v.target.fleet.Observe(c.Context, v.desired)
 			if err != nil || !slices.ContainsFunc(have.VMs, func(x plan.VM) bool { return x.Name == vm && x.Fleet == v.desired.Fleet }) {
 				return err
@@ -257,6 +290,9 @@ func (s system) disksAttach(c *cli.Context) error {
 			return err
 		})
 	})
+	if err == nil && len(list) == 0 && hidden != nil {
+		return hidden
+	}
 	if err == nil && len(list) == 0 {
 		err = usagef("--vm %s: no fleet of the spec has such a VM: lkv status shows those there are", vm)
 	}

@@ -61,7 +61,7 @@ func TestFromRetiredToDeleted(t *testing.T) {
 	}
 	m.lkv(exitRefused, "disks", "delete", "--path", last, "--yes-delete", last)
 
-	if out := m.lkv(exitOK, "gc", "--vms"); !strings.Contains(out, "kept: retired VMs are kept for 168h") {
+	if out := m.lkv(exitOK, "gc", "--yes", "--vms"); !strings.Contains(out, "kept: retired VMs are kept for 168h") {
 		t.Errorf("gc too early: %s", out)
 	}
 	before := m.mutations()
@@ -72,7 +72,7 @@ func TestFromRetiredToDeleted(t *testing.T) {
 		t.Errorf("gc and another answer: exit code %d", code)
 	}
 	var doc gcDoc
-	if err := json.Unmarshal([]byte(m.lkv(exitOK, "gc", "--vms", "--older-than", "0s", "--json")), &doc); err != nil {
+	if err := json.Unmarshal([]byte(m.lkv(exitOK, "gc", "--yes", "--vms", "--older-than", "0s", "--json")), &doc); err != nil {
 		t.Fatal(err)
 	}
 	if len(doc.VMs) != 1 || !doc.VMs[0].Removed || len(doc.VMs[0].Orphans) != 1 || doc.VMs[0].Orphans[0] != last {

@@ -22,13 +22,13 @@ func (s system) gcCommand() *cli.Command {
 			"those that are off and templates too. When anything cannot be read, nothing is removed.\n" +
 			"Registry stores are left to the registry's own retention.\n" +
 			"Specs that share a folder on a datastore must have images of different names. Do not push at the same moment.\n" +
-			"On a terminal it shows what would go and asks.",
+			"On a terminal it shows what would go and asks; elsewhere, in a crontab for example, it wants --yes.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "isos", Usage: "only ISOs"},
 			&cli.BoolFlag{Name: "vms", Usage: "only retired VMs"},
 			&cli.DurationFlag{Name: "older-than", Usage: "keep what is younger than the time `D`, for example 720h (default 168h for ISOs, at least 1h; retire_ttl of the fleet for VMs)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be removed"},
-			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask; needed where there is no terminal"},
 			journalFlag(),
 		},
 		Action: s.gc,
@@ -55,6 +55,9 @@ func (s system) gc(c *cli.Context) error {
 		return usagef("--older-than %s: write a time that is not below zero", c.Duration("older-than"))
 	}
 	dry := given(c, "dry-run")
+	if !dry && !s.interactive() && !given(c, "yes") {
+		return usagef("there is no terminal to ask on: write --yes, or --dry-run to see what would be removed")
+	}
 	if !dry && s.interactive() && !given(c, "yes") {
 		doc, err := s.clean(c, isos, vms, true)
 		if err == nil {
@@ -104,7 +107,7 @@ func (s system) clean(c *cli.Context, isos, vms, dry bool) (doc gcDoc, err error
 		clean.OlderThan = c.Duration("older-than")
 	}
 	clean.Images, clean.Keep = named(spec)
-	err = s.withStores(c, spec, func(stores []push.Store, v shelves) error {
+	return doc, refusalOf(s.withStores(c, spec, func(stores []push.Store, v shelves) error {
 		for _, st := range v.list {
 			s.note("store %s is a registry: what it keeps is for its own retention to say\n", st.Name)
 		}
@@ -112,8 +115,7 @@ func (s system) clean(c *cli.Context, isos, vms, dry bool) (doc gcDoc, err error
 		removed, kept, err := push.Clean(c.Context, clean)
 		doc.Removed, doc.Kept = append(doc.Removed, removed...), append(doc.Kept, kept...)
 		return err
-	})
-	return doc, err
+	}))
 }
 
 // gone counts what was removed, or would be.

@@ -34,20 +34,20 @@ func TestGC(t *testing.T) {
 		_, err := os.Stat(filepath.Join(m.lab.DatastoreDir(dc, "iso-nfs"), "lkv", "host", sum+".iso"))
 		return err == nil
 	}
-	if out := m.lkv(exitOK, "gc", "--isos", "--older-than", "1h"); !strings.Contains(out, "was there before") || !strings.Contains(out, "0 ISOs removed") {
+	if out := m.lkv(exitOK, "gc", "--yes", "--isos", "--older-than", "1h"); !strings.Contains(out, "was there before") || !strings.Contains(out, "0 ISOs removed") {
 		t.Error(out)
 	}
 	for _, dc := range []string{"DC1", "DC2"} {
 		m.forget(dc, sums)
 	}
-	if out := m.lkv(exitOK, "gc", "--isos", "--older-than", "100h"); !strings.Contains(out, "too young") || !strings.Contains(out, "kept: VM host-0") {
+	if out := m.lkv(exitOK, "gc", "--yes", "--isos", "--older-than", "100h"); !strings.Contains(out, "too young") || !strings.Contains(out, "kept: VM host-0") {
 		t.Error(out)
 	}
 	if out := m.lkv(exitOK, "gc", "--isos", "--older-than", "1h", "--dry-run"); !strings.Contains(out, "2 ISOs would be removed") || !has("DC1", sums[1]) {
 		t.Error(out)
 	}
 	var doc struct{ Removed, Kept []push.Found }
-	if err := json.Unmarshal([]byte(m.lkv(exitOK, "gc", "--isos", "--older-than", "1h", "--json")), &doc); err != nil {
+	if err := json.Unmarshal([]byte(m.lkv(exitOK, "gc", "--yes", "--isos", "--older-than", "1h", "--json")), &doc); err != nil {
 		t.Fatal(err)
 	}
 	if len(doc.Removed) != 2 || doc.Removed[0].SHA256 != sums[1] || len(doc.Kept) != 4 {

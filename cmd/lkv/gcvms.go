@@ -39,7 +39,10 @@ func (s system) cleanVMs(c *cli.Context, dry bool) (list []retiredVM, err error)
 			return asks
 		}
 		var res reconcile.Resumed
-		if dry {
+		switch {
+		case v.blocked != nil:
+			res.Blocked = v.blocked
+		case dry:
 			have, err := v.target.fleet.Observe(c.Context, v.desired)
 			if err != nil {
 				return fmt.Errorf("look at fleet %s: %w", v.desired.Fleet, err)
@@ -48,8 +51,10 @@ func (s system) cleanVMs(c *cli.Context, dry bool) (list []retiredVM, err error)
 			for _, r := range asks.Rolls {
 				res.Cleared = append(res.Cleared, reconcile.Cleared{VM: r.VM, Reason: r.Reason})
 			}
-		} else if res, err = s.act(c, v, s.journal, decide); err != nil {
-			return err
+		default:
+			if res, err = s.act(c, v, s.journal, decide); err != nil {
+				return err
+			}
 		}
 		list = append(list, cleaned(v.desired.Fleet, asks, res)...)
 		return nil

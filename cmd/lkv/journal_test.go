@@ -22,7 +22,7 @@ func TestCommandsNeedTheirJournal(t *testing.T) {
 	before := m.mutations()
 	for _, args := range [][]string{
 		{"reconcile"}, {"push", "--out", dist}, {"promote", "--journal", filepath.Join(m.dir, "taken"), "host@sha256:" + digest, "stable"},
-		{"pause", "--fleet", "docker"}, {"resume", "--fleet", "docker"}, {"rollback", "--fleet", "docker"}, {"gc", "--yes"}, {"gc", "--isos"}, {"gc", "--vms"},
+		{"pause", "--fleet", "docker"}, {"resume", "--fleet", "docker"}, {"rollback", "--fleet", "docker"}, {"gc", "--yes"}, {"gc", "--yes", "--isos"}, {"gc", "--yes", "--vms"},
 		{"forget", "--vm", "host-01", "--fleet", "docker"}, {"adopt", "--vm", "host-01", "--fleet", "docker", "--ordinal", "1"},
 		{"disks", "attach", "--vm", "host-01", "--disk", "docker"},
 	} {

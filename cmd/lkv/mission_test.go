@@ -13,6 +13,7 @@ import (
 
 	"github.com/lkv-io/lkv/internal/lab"
 	"github.com/lkv-io/lkv/internal/ui"
+	"github.com/lkv-io/lkv/reconcile"
 )
 
 // runInterrupted runs lkv and interrupts it as soon as it has printed something.
@@ -132,6 +133,15 @@ func (m *mission) write(name, text string) {
 	}
 }
 
+func (m *mission) read(name string) string {
+	m.t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // lkv runs one command line in this process and wants an exit code. It returns standard output.
 func (m *mission) lkv(want int, args ...string) string {
 	m.t.Helper()
@@ -192,13 +202,14 @@ func TestMission(t *testing.T) {
 		t.Errorf("second push: %s", again)
 	}
 	before := m.mutations()
-	if doc := m.plan(exitPending); len(doc.Fleets) != 1 || doc.MutatingCalls == 0 {
-		t.Errorf("plan: %+v", doc)
+	planned := m.plan(exitPending)
+	if len(planned.Fleets) != 1 || planned.ChangingSteps == 0 || planned.MutatingCalls != planned.ChangingSteps+2*3 { // two more for each disk
+		t.Errorf("plan: %+v", planned)
 	}
 	if after := m.mutations(); after != before {
 		t.Errorf("plan made %d mutating calls", after-before)
 	}
-	m.lkv(exitOK, "reconcile")
+	m.counts(planned)
 	m.plan(exitOK)
 	disks := m.disks()
 	if len(disks) != 3 {
@@ -214,10 +225,7 @@ func TestMission(t *testing.T) {
 		t.Errorf("after a run that stopped: %+v", doc.Fleets[0].Waves[0])
 	}
 	m.held(func() { m.lkv(exitRefused, "reconcile") })
-	events := m.lkv(exitOK, "reconcile", "--json")
-	if last := lastLine(events); !strings.Contains(last, `"result":"converged"`) {
-		t.Errorf("last line of reconcile --json: %s", last)
-	}
+	m.counts(m.plan(exitPending))
 	before = m.mutations()
 	m.lkv(exitOK, "reconcile")
 	if after := m.mutations(); after != before {
@@ -231,6 +239,20 @@ func TestMission(t *testing.T) {
 	m.journals(5) // of two pushes and the runs that created, stopped and rolled
 	if err := m.lab.Invariants(); err != nil {
 		t.Error(err)
+	}
+}
+
+// counts reconciles and wants as many calls and steps as the plan said, by the run's own words and by the lab's.
+func (m *mission) counts(planned ui.PlanDoc) {
+	m.t.Helper()
+	before := m.mutations()
+	last := lastLine(m.lkv(exitOK, "reconcile", "--json"))
+	var res reconcile.Result
+	if err := json.Unmarshal([]byte(last), &res); err != nil || res.Outcome != reconcile.Converged {
+		m.t.Fatalf("last line of reconcile --json: %v: %s", err, last)
+	}
+	if sent := m.mutations() - before; sent != planned.MutatingCalls || res.Calls != sent || res.Mutations != planned.ChangingSteps {
+		m.t.Errorf("%d calls in %d steps were planned; the run says %d in %d, the lab saw %d", planned.MutatingCalls, planned.ChangingSteps, res.Calls, res.Mutations, sent)
 	}
 }
 

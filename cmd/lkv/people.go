@@ -31,6 +31,9 @@ func (x *sessions) members(ctx context.Context, f specs.Fleet) (target, error) {
 
 // act carries out a decision about one fleet, under a journal.
 func (s system) act(c *cli.Context, v visit, j *runJournal, decide reconcile.Decision) (reconcile.Resumed, error) {
+	if v.blocked != nil {
+		return reconcile.Resumed{Fleet: v.desired.Fleet, Cleared: []reconcile.Cleared{}, Blocked: v.blocked, Failures: []reconcile.Failure{}}, nil
+	}
 	if err := j.begin(v.target); err != nil {
 		return reconcile.Resumed{Fleet: v.desired.Fleet}, err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/plan"
-	"github.com/lkv-io/lkv/reconcile/vsphere"
 	"github.com/lkv-io/lkv/specs"
 )
 
@@ -110,10 +109,14 @@ func (s system) eachPlanned(c *cli.Context, p *savedPlans, do func(target) error
 	})
 }
 
-// eachOwn is eachFleet for what people do to VMs whatever image they should run: nothing is read from a store.
+// eachOwn is eachFleet for what people do to VMs whatever image they should run: nothing is read from a store. A fleet
+// that cannot be looked at is there, too, and blocked.
 func (s system) eachOwn(c *cli.Context, alone bool, do func(visit) error) error {
 	return s.visitFleets(c, alone, fleets, func(x *sessions, f specs.Fleet) error {
 		t, err := x.members(c.Context, f)
+		if err != nil {
+			t, err = refusedTarget(f, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -150,11 +153,11 @@ func (s system) visitFleets(c *cli.Context, alone bool, choose func(*cli.Context
 		return err
 	}
 	if err := x.checkTargets(c.Context, texts(c, "target"), chosen); err != nil {
-		return vsphere.Refused(err)
+		return refusalOf(err)
 	}
 	for _, f := range chosen {
 		if err := do(x, f); err != nil {
-			return vsphere.Refused(err)
+			return refusalOf(err)
 		}
 	}
 	return nil

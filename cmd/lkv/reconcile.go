@@ -13,6 +13,7 @@ import (
 
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/reconcile"
+	"github.com/lkv-io/lkv/reconcile/plan"
 )
 
 func (s system) reconcileCommand() *cli.Command {
@@ -101,7 +102,8 @@ func (s system) round(c *cli.Context) (results []reconcile.Result, err error) {
 // converge runs one fleet. Events go to standard output as JSON lines, or to the progress display.
 func (s system) converge(c *cli.Context, t target, only *savedPlans, j *runJournal, progress *ui.Progress, mu *sync.Mutex) (reconcile.Result, error) {
 	if t.blocked != nil {
-		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Refused, Blocked: t.blocked}, nil
+		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Refused, Blocked: t.blocked, Failures: []reconcile.Failure{}, Same: []string{},
+			Extra: []string{}, Retired: []string{}, Later: []plan.Later{}}, nil
 	}
 	if err := j.begin(t); err != nil {
 		return reconcile.Result{Fleet: t.desired.Fleet, Outcome: reconcile.Broken}, err
@@ -128,7 +130,9 @@ func (s system) converge(c *cli.Context, t target, only *savedPlans, j *runJourn
 	if s.monitor != nil {
 		opt = s.monitor.Watch(opt)
 	}
+	before := t.sent()
 	res, err := reconcile.Run(c.Context, opt)
+	res.Calls = t.sent() - before // fleets run one after the other
 	if err != nil && !errors.Is(err, context.Cause(c.Context)) {
 		return res, fmt.Errorf("reconcile fleet %s: %w", t.desired.Fleet, err)
 	}
@@ -180,7 +184,7 @@ func (s system) printResult(c *cli.Context, r reconcile.Result) error {
 	case reconcile.Refused, reconcile.Broken:
 		word = style.Bad(string(r.Outcome))
 	}
-	text := fmt.Sprintf("%s: %s, %d as wanted, %d mutating calls in %s\n", style.Bold("fleet "+r.Fleet), word, len(r.Same), r.Mutations,
+	text := fmt.Sprintf("%s: %s, %d as wanted, %d mutating calls in %s\n", style.Bold("fleet "+r.Fleet), word, len(r.Same), r.Calls,
 		ui.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	if r.Why != "" {
 		text += "  " + r.Why + "\n"

@@ -62,7 +62,7 @@ var refusals = []refusalText{ //nolint:gochecknoglobals // a table that nobody w
 		when:  "The spec wants no VM at all, or fewer than there are and more would go at once than `scale_in` allows; a file, variable or glob came out empty.",
 		clear: "Correct the spec; if so many are meant to go, raise `scale_in` for this change, or lower `size` in steps; `lkv reconcile --target VM` lets only that one go, `lkv forget` none."},
 	{code: plan.R15, meaning: "a read failed or is partial",
-		when:  "vCenter did not answer, or not in full; a datastore that a disk may lie on is not accessible; a VM shows no configuration. Not found is then not gone, so nothing is concluded.",
+		when:  "A vCenter did not answer, took no login, or answered not in full; a datastore that a disk may lie on is not accessible; a VM shows no configuration. Not found is then not gone, so nothing is concluded. Fleets that do not need what is away go on.",
 		clear: "Bring back what the refusal names, or remove it from the inventory when it is gone for good; then run again."},
 	{code: plan.R16, meaning: "another run holds the VM or this spec",
 		when:  "Another run has a claim on the VM that has not expired, or is at work with the same spec and cache on this machine. The refusal says who, since when, and until when.",

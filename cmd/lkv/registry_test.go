@@ -120,7 +120,7 @@ func TestPushByWayOfARegistry(t *testing.T) {
 	if len(back) != 2 || back[1].Verified != push.Full || back[1].SHA256 != all[0].SHA256 {
 		t.Errorf("by digest: %+v", back)
 	}
-	if out := m.complaint(exitOK, "gc", "--isos"); !strings.Contains(out, "store reg is a registry: what it keeps is for its own retention to say") {
+	if out := m.complaint(exitOK, "gc", "--yes", "--isos"); !strings.Contains(out, "store reg is a registry: what it keeps is for its own retention to say") {
 		t.Error(out)
 	}
 	for _, args := range [][]string{

@@ -40,6 +40,7 @@ type system struct {
 	Host                     string
 	Raw                      func() (restore func(), err error) // puts the terminal into raw mode; nil when standard input is none
 
+	absent  *absences       // what reconcile --watch remembers of its looks before; nil in every other command
 	journal *runJournal     // of the calls of sessions from their beginning; nil: of none
 	monitor *daemon.Monitor // sees what reconcile --watch does; nil in every other command
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/plan"
-	"github.com/lkv-io/lkv/reconcile/vsphere"
 	"github.com/lkv-io/lkv/specs"
 )
 
@@ -103,14 +102,14 @@ func (s system) statusCommand() *cli.Command {
 func (x *sessions) status(ctx context.Context, f specs.Fleet) (fleetStatus, []vmStatus, error) {
 	st := fleetStatus{Name: f.Name, Size: len(f.Members()), Conditions: []condition{}}
 	unseen := func(err error) (fleetStatus, []vmStatus, error) {
-		err = vsphere.Refused(err)
+		err = refusalOf(err)
 		st.Conditions = append(st.Conditions, about("unseen", err))
 		return st, nil, err
 	}
 	facts, err := x.facts(ctx, f)
 	if err != nil {
 		facts = reconcile.Facts{Digest: f.Digest}
-		st.Conditions = append(st.Conditions, about("image", vsphere.Refused(err)))
+		st.Conditions = append(st.Conditions, about("image", refusalOf(err)))
 	}
 	t, aimed := x.aim(ctx, f, facts)
 	if aimed != nil {

@@ -27,6 +27,7 @@ type target struct {
 	fleet   managed
 	checks  reconcile.Checks
 	drain   reconcile.Drainer // nil: VMs are not drained
+	sent    func() int        // calls so far that change something, in all sessions of the command
 	blocked []plan.Blocked    // why there is nothing to compare with; then the rest is empty
 }
 
@@ -98,17 +99,27 @@ func fleets(c *cli.Context, spec specs.Spec) ([]specs.Fleet, error) {
 	return chosen, nil
 }
 
-// target finds what the stores say about the fleet's image and where its VMs belong.
+// target finds what the stores say about the fleet's image and where its VMs belong. That a vCenter gives no session
+// refuses this fleet, and no other one.
 func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 	facts, err := x.facts(ctx, f)
+	if err != nil {
+		return refusedTarget(f, fmt.Errorf("fleet %s: %w", f.Name, err))
+	}
+	t, err := x.aim(ctx, f, facts)
+	if err != nil {
+		return refusedTarget(f, err)
+	}
+	return t, nil
+}
+
+// refusedTarget makes a refusal a fleet that is refused; every other error stays one.
+func refusedTarget(f specs.Fleet, err error) (target, error) {
 	var blocked plan.Blocked
-	if errors.As(err, &blocked) {
+	if errors.As(refusalOf(err), &blocked) {
 		return target{desired: plan.Desired{Fleet: f.Name}, blocked: []plan.Blocked{blocked}}, nil
 	}
-	if err != nil {
-		return target{}, fmt.Errorf("fleet %s: %w", f.Name, err)
-	}
-	return x.aim(ctx, f, facts)
+	return target{}, err
 }
 
 // aim makes a target of what is known of the fleet's image.
@@ -131,7 +142,7 @@ func (x *sessions) aim(ctx context.Context, f specs.Fleet, facts reconcile.Facts
 	// No OwnerID: whose a VM is must stay the same when the next run is another machine or another CI runner, and of all
 	// that such runs share only the fleet's name says it. So that name must be unique in a vCenter (docs/safety.md).
 	return target{
-		desired: want, fleet: fleet,
+		desired: want, fleet: fleet, sent: func() int { return int(x.sent.Load()) },
 		checks: reconcile.ChecksOf(f, x.spec.Dir, env, 5*time.Second),
 		drain:  reconcile.DrainOf(f, facts.Digest, x.spec.Dir, env, clock{x.s.Now}),
 	}, nil

@@ -25,24 +25,31 @@ func (x *sessions) checkTargets(ctx context.Context, names []string, chosen []sp
 		return nil
 	}
 	why := map[string]string{} // of VMs that are there and may not be named
+	var hidden error           // of fleets that cannot be looked at
 	for _, f := range chosen {
 		t, err := x.members(ctx, f)
 		if err != nil {
-			return err
+			hidden = firstError(hidden, err)
+			continue
 		}
 		have, err := t.fleet.Observe(ctx, t.desired)
 		if err != nil {
 			return fmt.Errorf("look at fleet %s: %w", f.Name, err)
 		}
 		if have.Problem != "" {
-			return plan.Blocked{Code: plan.R15, Reason: fmt.Sprintf("whether fleet %s has VM %s cannot be told: %s", f.Name, rest[0], have.Problem),
-				Clear: "remove the cause, or wait until vCenter answers, and run the command again"}
+			b := have.Failed()
+			b.Reason = fmt.Sprintf("whether fleet %s has VM %s cannot be told: %s", f.Name, rest[0], b.Reason)
+			hidden = firstError(hidden, b)
+			continue
 		}
 		known = append(known, leaving(t.desired, have, why)...)
 	}
 	for _, name := range rest {
 		if why[name] != "" {
 			return usagef("--target %s: %s", name, why[name])
+		}
+		if !slices.Contains(known, name) && hidden != nil {
+			return hidden
 		}
 		if !slices.Contains(known, name) {
 			return usagef("--target %s: the fleets have no such VM%s (there are %s)", name, suggestion(name, known), some(known))
@@ -60,7 +67,7 @@ func leaving(want plan.Desired, have plan.Observed, why map[string]string) (name
 			why[v.Name] = "it is retired, and no run touches it: lkv gc removes it and leaves its disks"
 		case v.Record.Replaces != "":
 			i := slices.IndexFunc(want.VMs, func(w plan.WantVM) bool { return w.Ordinal == v.Ordinal })
-			why[v.Name] = "it was to take a place that is not wanted any more: want that place until it is done, or let it go with lkv forget --vm " + v.Name
+			why[v.Name] = "it was to take a place that is not wanted any more: want that place until it is done, or let it go with lkv forget --vm " + v.Name + " --fleet " + want.Fleet
 			if i >= 0 {
 				why[v.Name] = "it is about to take the place of " + want.VMs[i].Name + ": name that one"
 			}

@@ -66,12 +66,13 @@ func (s system) watch(c *cli.Context) error {
 	defer now.all.Wait()
 	defer ended()
 	opt.Interval = now.every
+	s.absent = &absences{every: now.every}
 	opt.Monitor, opt.Once = s.monitor, func(ctx context.Context) ([]reconcile.Result, error) {
 		defer hints.follow(ctx)
 		return s.again(c, now)
 	}
 	defer hints.all.Wait()
-	hangups, stop := onHangup(after)
+	hangups, stop := onHangup(after, s.absent.forget)
 	defer stop()
 	opt.Now = hangups
 	return daemon.Run(c.Context, opt)
@@ -171,8 +172,8 @@ func (s system) onlyLook(ctx context.Context, t target, by specs.Pos) (reconcile
 	return r, nil
 }
 
-// onHangup turns SIGHUP into a wish to look now. Several at once are one.
-func onHangup(ctx context.Context) (<-chan struct{}, func()) {
+// onHangup turns SIGHUP into a wish to look now, after first. Several at once are one.
+func onHangup(ctx context.Context, first func()) (<-chan struct{}, func()) {
 	signals, wishes := make(chan os.Signal, 1), make(chan struct{}, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	go func() {
@@ -181,6 +182,7 @@ func onHangup(ctx context.Context) (<-chan struct{}, func()) {
 			case <-ctx.Done():
 				return
 			case <-signals:
+				first()
 				select {
 				case wishes <- struct{}{}:
 				default:

@@ -14,7 +14,8 @@ const PlanFormat = 1
 type PlanDoc struct {
 	Format         int         `json:"format"`
 	Fleets         []FleetPlan `json:"fleets"`
-	MutatingCalls  int         `json:"mutating_calls"`
+	MutatingCalls  int         `json:"mutating_calls"` // to vCenter, when none must be repeated and no claim written again
+	ChangingSteps  int         `json:"changing_steps"` // what --max-steps counts: one makes one call or several
 	DestructiveOps int         `json:"destructive_ops"`
 	DisksAtRisk    []string    `json:"disks_at_risk"` // paths of data disks that a destructive operation could touch
 }
@@ -148,9 +149,10 @@ func (d *PlanDoc) roll(want plan.Desired, have plan.Observed, r plan.Roll) Roll 
 			text = s.VM() + ": " + text
 		}
 		out.Steps = append(out.Steps, text)
-		mutates, destroys := effect(s)
-		if mutates {
-			d.MutatingCalls++
+		calls, destroys := effect(s)
+		d.MutatingCalls += calls
+		if calls > 0 {
+			d.ChangingSteps++
 		}
 		if destroys {
 			destructive++
@@ -167,18 +169,22 @@ func (d *PlanDoc) roll(want plan.Desired, have plan.Observed, r plan.Roll) Roll 
 	return out
 }
 
-// effect says what a step does. A kind of step that is not known here counts as destructive: the number people
+// effect says what a step does, with how many calls that change something. A kind of step that is not known here counts as destructive: the number people
 // look at must never be too small.
-func effect(s plan.Step) (mutates, destroys bool) {
+func effect(s plan.Step) (calls int, destroys bool) {
 	switch s.(type) {
 	case plan.AwaitTask, plan.AwaitReady:
-		return false, false
-	case plan.CreateDisk, plan.CreateVM, plan.AttachDisk, plan.Claim, plan.Release, plan.Shutdown,
-		plan.InsertISO, plan.Resize, plan.InstallKey, plan.EnableSecureBoot, plan.PowerOn, plan.Fail, plan.Unblock,
+		return 0, false
+	case plan.CreateDisk: // the fleet's folder, which is made sure of, the marker beside the disk, and the disk
+		return 3, false
+	case plan.InstallKey: // the certificate's file, and the VM
+		return 2, false
+	case plan.CreateVM, plan.AttachDisk, plan.Claim, plan.Release, plan.Shutdown,
+		plan.InsertISO, plan.Resize, plan.EnableSecureBoot, plan.PowerOn, plan.Fail, plan.Unblock,
 		plan.Drain, plan.Restore, plan.GrowDisk, plan.DetachDisk, plan.Disown, plan.Rename, plan.Retire, plan.Recall, plan.Mark,
 		plan.Pause, plan.Adopt, plan.Forget, plan.DestroyVM:
-		return true, false
+		return 1, false
 	default:
-		return true, true
+		return 1, true
 	}
 }

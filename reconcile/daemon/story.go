@@ -69,6 +69,9 @@ func (m *Monitor) rolls(e reconcile.Event, start bool) {
 func (m *Monitor) ended(results []reconcile.Result, err error, took time.Duration) {
 	m.numbers.took.Observe(took.Seconds())
 	story := m.failed(err)
+	if err == nil {
+		m.unseen(results)
+	}
 	for _, r := range results {
 		m.numbers.runs.WithLabelValues(r.Fleet, string(r.Outcome)).Inc()
 		m.numbers.failed.WithLabelValues(r.Fleet).Add(float64(len(r.Failures)))
@@ -100,6 +103,20 @@ func (m *Monitor) failed(err error) []Event {
 	}
 	m.told = true
 	return []Event{{Kind: LookFailed, Reason: err.Error(), Text: "the fleets cannot be looked after: " + err.Error()}}
+}
+
+// unseen notes that a fleet could not be looked at although the others could. The refusal itself is told as any other is.
+func (m *Monitor) unseen(results []reconcile.Result) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range results {
+		for _, b := range r.Blocked {
+			if b.VM == "" && (b.Code == plan.R15 || b.Code == plan.R20) {
+				m.failure = fmt.Errorf("fleet %s: %s: %s; to clear: %s", r.Fleet, b.Code, b.Reason, b.Clear)
+				return
+			}
+		}
+	}
 }
 
 // result takes in one fleet's result and returns what is new about it.
