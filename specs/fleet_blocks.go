@@ -26,7 +26,7 @@ func (l *loader) fleet(b *hcl.Block) Fleet {
 	l.at["fleet.image "+f.Name] = s.rangeOf("image")
 	s.follows(&f)
 	s.members(&f)
-	s.atLeast("max_age", &f.MaxAge, time.Hour, "VMs would be booted afresh all the time: write max_age = \"90d\", at least \"1h\", or leave it out for never.")
+	s.atLeast("max_age", &f.MaxAge, time.Hour, "In less than an hour VMs would be booted afresh all the time: write max_age = \"90d\", at least \"1h\", or leave it out for never.")
 	f.HealAfter = 10 * time.Minute
 	s.duration("heal_after", &f.HealAfter)
 	for _, pb := range s.blocks.OfType("placement") {

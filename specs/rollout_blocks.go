@@ -89,7 +89,7 @@ func (l *loader) rollout(b *hcl.Block) Rollout {
 	s.choice("on_failure", &r.OnFailure, Pause, Rollback)
 	s.integer("max_failed", &r.MaxFailed, 1, maxFleet)
 	s.duration("grace", &r.Grace)
-	s.atLeast("progress_deadline", &r.ProgressDeadline, time.Second, "Every roll would have failed as it begins: write progress_deadline = \"30m\", or leave it out for none.")
+	s.atLeast("progress_deadline", &r.ProgressDeadline, time.Second, "With no time every roll would have failed as it begins: write progress_deadline = \"30m\", or leave it out for none.")
 	s.duration("retire_ttl", &r.RetireTTL)
 	r.Window = l.window(s.single("window"))
 	if r.Bake > 0 && r.Canaries == 0 && !s.has("canaries") {

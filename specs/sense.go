@@ -23,17 +23,14 @@ func (l *loader) sense(f Fleet) {
 	}
 }
 
-// program warns of a program that cannot be run from here. One without a slash is looked for in the PATH of whoever
-// runs it; and that may be another machine.
+// program warns of a program that is not here, which need not be the machine that runs it. One without a slash is looked
+// for in the PATH of whoever runs it.
 func (s *scope) program(command []string) {
 	if len(command) == 0 || !strings.Contains(command[0], "/") {
 		return
 	}
 	path := inDir(s.l.dir, command[0])
-	switch st, err := os.Stat(path); {
-	case err != nil:
-		s.doubt("command", "There is no %s: put the program there on the machine that runs lkv reconcile, or write command = %s with one that is there.", path, s.gram.args["command"])
-	case st.IsDir() || st.Mode()&0o111 == 0:
-		s.doubt("command", "%s cannot be executed: write a program, and make it executable with chmod +x.", path)
+	if st, err := os.Stat(path); err != nil || st.IsDir() {
+		s.doubt("command", "There is no program %s: put it there on the machine that runs lkv reconcile, or write the name of one that is there; names start from the directory of the spec.", path)
 	}
 }
