@@ -50,8 +50,9 @@ func (s system) lint(c *cli.Context) error {
 	} else {
 		err = s.printReport(r)
 	}
-	bad := slices.ContainsFunc(r.Findings, func(f lint.Finding) bool { return f.Severity == lint.Error || given(c, "strict") })
-	if err == nil && (bad || len(r.Problems) > 0) {
+	strict := given(c, "strict")
+	if err == nil && (slices.ContainsFunc(r.Findings, func(f lint.Finding) bool { return f.Severity == lint.Error || strict }) ||
+		slices.ContainsFunc(r.Problems, func(p specs.Problem) bool { return !p.Warning || strict })) {
 		return &exit{code: exitError}
 	}
 	return err
@@ -132,6 +133,7 @@ func (s system) report(c *cli.Context) (report, error) {
 		}
 		return r, err
 	}
+	r.Problems = append(r.Problems, spec.Warnings...)
 	lock, err := images.ReadLock(lockPath(spec))
 	if err != nil {
 		return r, err
@@ -175,11 +177,12 @@ func (r *report) add(list []lint.Finding) {
 func readYAML(spec specs.Spec, img specs.Image) (build.Input, []specs.Problem) {
 	in := build.Input{Name: img.Name, Arch: img.Arch, Boot: img.Boot, Rootfs: img.Rootfs, Compress: img.Compress}
 	var problems []specs.Problem
-	for _, name := range img.LinuxKit {
+	for i, name := range img.LinuxKit {
 		path := beside(spec, name)
 		b, err := os.ReadFile(path)
 		if err != nil {
-			problems = append(problems, specs.Problem{Pos: img.Pos, Summary: "Unreadable LinuxKit YAML", Detail: err.Error()})
+			problems = append(problems, specs.Problem{Pos: img.Written[i], Summary: "Unreadable LinuxKit YAML",
+				Detail: err.Error() + ": write the file, or the name of one that is there; names start from the directory of the spec."})
 			continue
 		}
 		in.YAML = append(in.YAML, build.Source{Name: path, Data: b})
