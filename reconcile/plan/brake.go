@@ -85,11 +85,11 @@ func (f *fleet) highest() int {
 	return n
 }
 
-// diskKnown tells whether a data disk of a missing VM is known of.
+// diskKnown tells whether a data disk of a missing VM is known of. One that a retired VM keeps was let go on purpose.
 func diskKnown(want Desired, o Observed, w WantVM) bool {
 	return slices.ContainsFunc(w.Disks, func(d WantDisk) bool {
 		path := DiskPath(want.Fleet, w, d)
-		return len(filesNamed(o, path)) > 0 || madeOnce(o, path)
+		return keeper(want, o, path) == nil && (len(filesNamed(o, path)) > 0 || madeOnce(o, path))
 	})
 }
 

@@ -68,7 +68,7 @@ func (c *checker) lost() int {
 	return silent + max(0, vanished-1)
 }
 
-// files returns every data disk that is known of, by its path without datastore.
+// files returns every data disk that is known of, by its path without datastore, but for those of retired VMs.
 func (c *checker) files() map[string]bool {
 	out := map[string]bool{}
 	for _, m := range c.now.Made {
@@ -76,6 +76,13 @@ func (c *checker) files() map[string]bool {
 	}
 	for _, f := range c.now.Files {
 		out[inDatastore(f.Path)] = true
+	}
+	for i := range c.now.VMs { // what a retired VM has did not vanish
+		if v := &c.now.VMs[i]; v.Fleet == c.plan.Fleet && !v.Record.Retired.IsZero() {
+			for _, path := range pathsOf(*v) {
+				delete(out, inDatastore(path))
+			}
+		}
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // shared lists R07 by VM name: a disk UUID that two VMs have attached or recorded. Neither VM may be touched then.
@@ -122,6 +123,10 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 	refuse := func(clear, format string, args ...any) *Blocked {
 		return &Blocked{VM: w.Name, Code: R06, Reason: fmt.Sprintf(format, args...), Clear: clear}
 	}
+	if v := keeper(want, o, path); v != nil {
+		return path, nil, refuse("lkv gc --vms --older-than 0s; it shows the retired VMs that it removes, asks first, and keeps their disks: the new VM gets this one",
+			"VM %s, retired on %s, keeps data disk %s of this place", v.Name, v.Record.Retired.UTC().Format(time.DateOnly), inDatastore(path))
+	}
 	if user := userOf(o, path); user != "" {
 		return path, nil, refuse("in the vSphere client find out whose disk it is; rename one of the VMs, or remove the disk from that VM, keeping its file",
 			"disk file %s belongs to VM %s", inDatastore(path), user)
@@ -146,6 +151,14 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 			"disk file %s has %s, the fleet wants %s", f.Path, sizeText(f.Bytes), sizeText(d.Bytes))
 	}
 	return f.Path, f, trouble
+}
+
+// keeper returns the retired VM of the fleet that has the disk of that path, when nobody else has it.
+func keeper(want Desired, o Observed, path string) *VM {
+	if v := o.find(userOf(o, path)); v != nil && v.Fleet == want.Fleet && !v.Record.Retired.IsZero() {
+		return v
+	}
+	return nil
 }
 
 // madeOnce tells whether a disk of that path, on whatever datastore, was ever made (D7).

@@ -91,7 +91,45 @@ func TestRetiredDoNotCount(t *testing.T) {
 	if len(Resume(d, o, t0).Rolls) > 0 {
 		t.Error("resumed")
 	}
-	if p := Compute(wish(3, "docker"), o, t0); len(p.Waves) > 0 || p.Blocked[0].Code != R06 || !strings.Contains(p.Blocked[0].Reason, "belongs to VM wrk-03-retired-20260301-1200") {
+	if p := Compute(wish(3, "docker"), o, t0); len(p.Waves) > 0 || p.Blocked[0].Code != R06 || !strings.Contains(p.Blocked[0].Reason, "VM wrk-03-retired-20260301-1200, retired on 2026-03-01, keeps data disk lkv-disks/workers/wrk-03-docker.vmdk") {
 		t.Errorf("its disk is not free: %+v", p)
+	}
+}
+
+// TestBackToTheOldSize: a VM that is wanted again does not get a second disk while the retired one has its own. What a
+// person is told to do gives it back: the retired VM goes, its disk stays, and the new VM has that disk.
+func TestBackToTheOldSize(t *testing.T) {
+	large, small := wish(4, "docker"), wish(2, "docker")
+	small.Rollout.ScaleIn = 2
+	o := fleetOf(large, newDigest)
+	disk := o.VMs[2].Disks[0]
+	o = done(small, o, -1)
+	each(&o, outdate, 1)
+	p := Compute(large, o, t0)
+	if err := Check(p, o); err != nil || outline(p) != "R12 | R06 03 | R06 04" {
+		t.Fatalf("%s, %v", outline(p), err)
+	}
+	if b := refusalOf(t, p, ""); !strings.HasPrefix(b.Reason, "1 VMs wait") { // they were let go: no brake
+		t.Error(b.Error())
+	}
+	if b := refusalOf(t, p, "wrk-03"); !strings.HasPrefix(b.Clear, "lkv gc --vms --older-than 0s; it shows the retired VMs that it removes") {
+		t.Error(b.Error())
+	}
+	for i := range o.VMs {
+		o.VMs[i].Home = "[ssd-1] " + o.VMs[i].Name
+	}
+	gc := Collect(large, o, t0, 0)
+	for i := range gc.Rolls {
+		for _, s := range gc.Rolls[i].Steps {
+			o = o.After(s)
+		}
+	}
+	if err := Check(Compute(large, o, t0), o); err != nil || len(gc.Rolls) != 2 {
+		t.Fatalf("%+v, %v", gc, err)
+	}
+	o = done(large, o, -1)
+	v := o.find("wrk-03")
+	if v == nil || v.Power != On || len(v.Disks) != 1 || v.Disks[0].UUID != disk.UUID || v.Disks[0].Path != disk.Path || len(Compute(large, o, t0).Same) != 4 {
+		t.Errorf("%+v", v)
 	}
 }
