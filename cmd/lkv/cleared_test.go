@@ -154,16 +154,16 @@ func TestRefusalsOfImagesAreCleared(t *testing.T) {
 
 	m.release("2")
 	m.remove(filepath.Join(store, m.current()+".iso"))
-	m.obey(m.expect(plan.R01, "host-02", "lkv push --image host --store dc2"))
+	m.obey(m.expect(plan.R01, "host-02", "lkv push --image host --channel latest --store dc2"))
 	m.gone(plan.R01, "")
 
 	m.remove(filepath.Join(store, m.current()+".manifest.json")) // without it the ISO is not complete
-	m.obey(m.expect(plan.R01, "host-02", "lkv push --image host --store dc2"))
+	m.obey(m.expect(plan.R01, "host-02", "lkv push --image host --channel latest --store dc2"))
 	m.gone(plan.R01, "")
 
 	// R02: what is to be written is said, and clears it.
 	m.manifests(func(doc map[string]any) { doc["ram"].(map[string]any)["minimum"] = 2 << 30 })
-	clear := m.expect(plan.R02, "host-01", "give the fleet's VMs memory = ", "lkv build --image host && lkv push --image host")
+	clear := m.expect(plan.R02, "host-01", "give the fleet's VMs memory = ", "lkv build --image host && lkv push --image host --channel latest")
 	m.write("lkv.hcl", strings.Replace(missionSpec, `memory = "1GiB"`, regexp.MustCompile(`memory = "[^"]+"`).FindString(clear), 1))
 	m.gone(plan.R02, "")
 	m.write("lkv.hcl", strings.Replace(missionSpec, `label = "docker"`, `label = "other"`, 1))
@@ -174,7 +174,7 @@ func TestRefusalsOfImagesAreCleared(t *testing.T) {
 	m.gone(plan.R02, "")
 
 	m.manifests(func(doc map[string]any) { doc["persist"].([]any)[0].(map[string]any)["force"] = true })
-	clear = m.expect(plan.R03, "host-01", "remove -force from the format", "lkv build --image host && lkv push --image host")
+	clear = m.expect(plan.R03, "host-01", "remove -force from the format", "lkv build --image host && lkv push --image host --channel latest")
 	m.edit("3")
 	m.obey(clear)
 	m.gone(plan.R03, "")
@@ -184,7 +184,7 @@ func TestRefusalsOfImagesAreCleared(t *testing.T) {
 	m.well(disks)
 	m.release("4")
 	m.manifests(engine("28.3.0"))
-	clear = m.expect(plan.R04, "host-01", "build the image with the newer engine", "lkv build --image host && lkv push --image host")
+	clear = m.expect(plan.R04, "host-01", "build the image with the newer engine", "lkv build --image host && lkv push --image host --channel latest")
 	m.edit("5")
 	m.obey(clear)
 	m.manifests(engine("29.0.1"))

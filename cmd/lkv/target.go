@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/lkv-io/lkv/internal/manifest"
+	"github.com/lkv-io/lkv/internal/ui"
 	"github.com/lkv-io/lkv/push"
 	"github.com/lkv-io/lkv/reconcile"
 	"github.com/lkv-io/lkv/reconcile/journal"
@@ -131,6 +132,7 @@ func (x *sessions) aim(ctx context.Context, f specs.Fleet, facts reconcile.Facts
 	if err != nil {
 		return target{}, err
 	}
+	want.Image.Bring, want.Image.Rebuild = x.pushing(f), rebuilding(f)
 	fleet, err := x.managed(ctx, f, vsphere.FleetConfig{Now: x.s.Now})
 	if err != nil {
 		return target{}, err
@@ -208,20 +210,39 @@ func (x *sessions) storesOf(ctx context.Context, f specs.Fleet) ([]push.Store, e
 	return list, nil
 }
 
-// pushing is the command that brings a fleet's image to its stores: from the registry, when the spec has one.
+// pushing is the command that brings a fleet's image to its stores: from the registry, when the spec has one. What a
+// fleet pins is brought without any channel, which would be another fleet's.
 func (x *sessions) pushing(f specs.Fleet) string {
 	from := ""
 	if len(x.spec.RegistryStores()) > 0 {
 		from = "--from-registry "
+		if f.Digest != "" {
+			return "lkv push --from-registry --image " + f.Image + " --digest " + f.Digest + " --channel="
+		}
 	}
-	return "lkv push " + from + "--image " + f.Image + " --channel " + f.Channel
+	if f.Digest != "" {
+		return "where lkv build made " + ui.Short(strings.TrimPrefix(f.Digest, "sha256:")) + " (dist has the newest one): lkv push --image " + f.Image + " --channel="
+	}
+	return "lkv push " + from + "--image " + f.Image + channelFlag(f)
 }
+
+// rebuilding is the command that makes another ISO the one that a fleet wants.
+func rebuilding(f specs.Fleet) string {
+	text := "lkv build --image " + f.Image + " && lkv push --image " + f.Image
+	if f.Digest != "" {
+		return text + " --channel=, and write its digest into fleet " + f.Name
+	}
+	return text + channelFlag(f)
+}
+
+// channelFlag names the channel that a fleet follows.
+func channelFlag(f specs.Fleet) string { return " --channel " + f.Channel }
 
 // channelOf returns the digest a channel names on a store.
 func channelOf(ctx context.Context, store push.Store, f specs.Fleet) (string, error) {
 	ch, err := push.ReadChannel(ctx, store, f.Image, f.Channel)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("image %s was never pushed to channel %s on store %s", f.Image, f.Channel, store.Name()), Clear: "lkv push --image " + f.Image + " --channel " + f.Channel}
+		return "", plan.Blocked{Code: plan.R01, Reason: fmt.Sprintf("image %s was never pushed to channel %s on store %s", f.Image, f.Channel, store.Name()), Clear: "lkv push --image " + f.Image + channelFlag(f)}
 	}
 	if err != nil {
 		return "", fmt.Errorf("read channel %s of image %s on store %s: %w", f.Channel, f.Image, store.Name(), err)

@@ -10,13 +10,13 @@ import (
 // services start on memory and everybody believes that the data is gone.
 func compatible(want Desired, w WantVM, v *VM) *Blocked {
 	im := want.Image
-	rebuild := fmt.Sprintf("lkv build --image %s && lkv push --image %s", im.Name, im.Name)
+	rebuild := im.rebuild()
 	refuse := func(c Code, format string, args ...any) *Blocked {
 		return &Blocked{VM: w.Name, Code: c, Reason: fmt.Sprintf(format, args...), Clear: rebuild}
 	}
 	if im.Paths[w.Place.Store] == "" {
 		b := refuse(R01, "ISO %s of image %s is not on store %q", short(im.Digest), im.Name, w.Place.Store)
-		b.Clear = fmt.Sprintf("lkv push --image %s --store %s", im.Name, w.Place.Store)
+		b.Clear = im.bring(w.Place.Store)
 		return b
 	}
 	if !im.Known {

@@ -71,7 +71,7 @@ func untrusted(im Image, w WantVM, v *VM) (why, clear string) {
 			firmware = v.Firmware
 		}
 	}
-	rebuild := fmt.Sprintf("lkv build --image %s && lkv push --image %s", im.Name, im.Name)
+	rebuild := im.rebuild()
 	again := "make the VM again around its data disk: in the vSphere client detach the disk, keeping its file, delete the VM, and run lkv reconcile"
 	switch t := im.Trust; {
 	case firmware != "efi":

@@ -2,7 +2,10 @@
 // fail. It takes values (what is wanted, what was observed, the time) and returns a Plan.
 package plan
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Desired is one fleet as the user wants it.
 type Desired struct {
@@ -27,6 +30,26 @@ type Image struct {
 	Trust  Trust             // why firmware with Secure Boot starts it
 	Known  bool              // the manifest was found and its digest is the ISO's
 	Engine string            // Docker Engine version, "28.3.1"; empty when unknown
+
+	// Commands that refusals print, as only the spec knows channels and registries.
+	Bring   string // brings this ISO to a store, with --store NAME behind it; empty: lkv push --image NAME
+	Rebuild string // makes another ISO of the image the wanted one; empty: lkv build and lkv push
+}
+
+// rebuild is the command that makes another ISO the wanted one.
+func (im Image) rebuild() string {
+	if im.Rebuild != "" {
+		return im.Rebuild
+	}
+	return fmt.Sprintf("lkv build --image %s && lkv push --image %s", im.Name, im.Name)
+}
+
+// bring is the command that brings the wanted ISO to a store.
+func (im Image) bring(store string) string {
+	if im.Bring != "" {
+		return im.Bring + " --store " + store
+	}
+	return fmt.Sprintf("lkv push --image %s --store %s", im.Name, store)
 }
 
 // Mount is one data disk that an image would mount.
