@@ -160,6 +160,9 @@ func (f *Fleet) claim(ctx context.Context, s plan.Claim, desired plan.Desired) e
 		}
 		return f.otherClaim(v)
 	}
+	if err := f.isoToCome(ctx, v, desired); err != nil {
+		return err
+	}
 	r.Owner, r.Epoch, r.Started, r.Expires, r.Due = s.Owner, s.Epoch, s.Started, s.Expires, r.Due || s.Due
 	return f.write(ctx, v, r)
 }

@@ -33,6 +33,9 @@ func (f *Fleet) shutdown(ctx context.Context, s plan.Shutdown, desired plan.Desi
 	if v.vm.Power == plan.Off {
 		return nil
 	}
+	if err := f.isoToCome(ctx, v, desired); err != nil {
+		return err
+	}
 	if v.tools {
 		off, err := f.askGuest(ctx, v, s.Grace)
 		if err != nil || off {
@@ -186,6 +189,30 @@ func (c *Client) isoThere(ctx context.Context, v sighted, iso string) error {
 	return isoOn(ctx, ds, rest, v.vm.Name, iso)
 }
 
+// errNotFound says of something with a name that it is certainly not there.
+var errNotFound = errors.New("not found")
+
+// isoToCome checks, while a VM still serves, that the ISO it is to get lies where the VM is (R01). The planner knows the
+// stores of the VM's placement only, and that may say another datacenter by now. In a blue-green roll another VM gets the
+// ISO, and one that failed gets back what it had.
+func (f *Fleet) isoToCome(ctx context.Context, v sighted, desired plan.Desired) error {
+	i := slices.IndexFunc(desired.VMs, func(w plan.WantVM) bool { return w.Name == v.vm.Name })
+	if i < 0 || v.vm.Power != plan.On || v.vm.Record.Failed != "" || desired.Rollout.Strategy == plan.BlueGreen {
+		return nil
+	}
+	iso := desired.Image.Paths[desired.VMs[i].Place.Store]
+	if iso == "" || iso == v.vm.ISO { // what a VM that is on runs from cannot be deleted
+		return nil
+	}
+	err := f.c.isoThere(ctx, v, iso)
+	var b plan.Blocked
+	if !errors.As(err, &b) && !errors.Is(err, errNotFound) {
+		return err
+	}
+	return plan.Blocked{VM: v.vm.Name, Code: plan.R01, Reason: fmt.Sprintf("ISO %s is not in the datacenter that the VM is in", iso),
+		Clear: "lkv push to a store there; when the fleet's placements were changed, give them the order back that they had: a VM does not move to another datacenter"}
+}
+
 func (c *Client) isoIn(ctx context.Context, dc *object.Datacenter, vm, iso string) error {
 	ds, rest, err := c.onePath(ctx, dc, iso)
 	if err != nil {
@@ -220,7 +247,7 @@ func (c *Client) beside(ctx context.Context, vm types.ManagedObjectReference, p 
 		}
 	}
 	if len(list) != 1 {
-		return datastore{}, "", fmt.Errorf("datastore %q not found in %s", dp.Datastore, dc.InventoryPath)
+		return datastore{}, "", fmt.Errorf("datastore %q %w in %s", dp.Datastore, errNotFound, dc.InventoryPath)
 	}
 	good, err := usable(c.described(dc, list), nil)
 	if err != nil {
