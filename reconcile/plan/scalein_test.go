@@ -133,3 +133,22 @@ func TestBackToTheOldSize(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+// TestLetGoIsNotLost: VMs that were retired and are wanted again are waited for, and no brake takes them for a host that
+// died.
+func TestLetGoIsNotLost(t *testing.T) {
+	start := func() (Desired, Observed) {
+		d, o := fleetWith(5, newDigest)()
+		small := d
+		small.VMs, small.Rollout.ScaleIn = d.VMs[:2], 3
+		return d, done(small, o, -1)
+	}
+	tell(t, start, []tale{
+		{"nothing else is wrong", nil, "R06 03 | R06 04 | R06 05"},
+		{"another is off: it is started", func(_ *Desired, o *Observed) { each(o, powerOff, 1) }, "start 01 | R06 03 | R06 04 | R06 05"},
+		{"their VMs were deleted, and their disks are there: that is a loss", func(_ *Desired, o *Observed) {
+			vanish(o, 3, 4, 5)
+			each(o, powerOff, 1)
+		}, "R12"},
+	})
+}
