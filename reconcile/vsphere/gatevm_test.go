@@ -85,6 +85,10 @@ func deleting(file string, dc *types.ManagedObjectReference) soap.HasFault {
 	return &methods.DeleteVirtualDisk_TaskBody{Req: &types.DeleteVirtualDisk_Task{Name: file, Datacenter: dc}}
 }
 
+func creating(file string, dc *types.ManagedObjectReference) soap.HasFault {
+	return &methods.CreateVirtualDisk_TaskBody{Req: &types.CreateVirtualDisk_Task{Name: file, Datacenter: dc}}
+}
+
 func extending(file string, kb int64, dc *types.ManagedObjectReference) soap.HasFault {
 	return &methods.ExtendVirtualDisk_TaskBody{Req: &types.ExtendVirtualDisk_Task{Name: file, NewCapacityKb: kb, Datacenter: dc}}
 }
@@ -188,6 +192,24 @@ func TestGateShapes(t *testing.T) {
 		{"remove a marker of no name", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/f/.made") }, unmarking("[ds] lkv-disks/f/.made", &testDC)},
 		{"remove what lies deeper", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/f/x/a.made") }, unmarking("[ds] lkv-disks/f/x/a.made", &testDC)},
 		{"remove a marker by dots", false, func(g *gate) { g.permitUnmark(testDC, "[ds] lkv-disks/../a.made") }, unmarking("[ds] lkv-disks/../a.made", &testDC)},
+		{"detach the only device", true, func(g *gate) { show(g, attachedDisk()) }, changing("1", remove, "", attachedDisk())},
+		{"remove the CD-ROM", false, func(g *gate) { show(g, pvscsi(), cdrom(cdKey, sataKey, 0, isoFile)) }, changing("1", remove, "", cdrom(cdKey, sataKey, 0, isoFile))},
+		{"change a controller", false, whole, changing("1", edit, "", pvscsi())},
+		{"a card with the key of a disk", false, whole, changing("1", edit, "", cardAs(func(c *types.VirtualVmxnet3) { c.Key = 2000 }))},
+		{"a disk with the key of a card", false, whole, changing("1", edit, "", diskAs(func(d *types.VirtualDisk) { larger(d); d.Key = 4000 }))},
+		{"add nothing", false, bare, changing("1", add, "", nil)},
+		{"add with other files", false, bare, &methods.ReconfigVM_TaskBody{Req: &types.ReconfigVM_Task{This: testVM, Spec: types.VirtualMachineConfigSpec{ChangeVersion: "1", DeviceChange: []types.BaseVirtualDeviceConfigSpec{
+			&types.VirtualDeviceConfigSpec{Operation: add, Device: dataDisk(1000, 0, dataFile, 0), Backing: &types.VirtualDeviceConfigSpecBackingSpec{}}}}}}},
+		{"attach for one VM", true, bare, changing("1", add, "", diskWith(func(b *types.VirtualDiskFlatVer2BackingInfo) { b.Sharing = "sharingNone" }))},
+		{"a new VM with an edit", false, bare, &methods.CreateVM_TaskBody{Req: &types.CreateVM_Task{Config: types.VirtualMachineConfigSpec{DeviceChange: change(edit, "", pvscsi())}}}},
+		{"create a disk", true, func(g *gate) { g.permit(testDC, dataFile) }, creating(dataFile, &testDC)},
+		{"create a disk without a datacenter", false, func(g *gate) { g.permit(testDC, dataFile) }, creating(dataFile, nil)},
+		{"create a disk elsewhere", false, func(g *gate) { g.permit(testDC, "[ds] vm/a.vmdk") }, creating("[ds] vm/a.vmdk", &testDC)},
+		{"create a disk by a detour", false, func(g *gate) { g.permit(testDC, "[ds] lkv-disks/../vm/a.vmdk") }, creating("[ds] lkv-disks/../vm/a.vmdk", &testDC)},
+		{"rename to nothing", false, func(g *gate) { g.permitRename(testVM, "") }, renaming(testVM, "")},
+		{"delete by no path", false, func(g *gate) { g.permitDelete(testDC, dataFile[1:]) }, deleting(dataFile[1:], &testDC)},
+		{"finish an upload", true, bare, &methods.MoveDatastoreFile_TaskBody{Req: &types.MoveDatastoreFile_Task{SourceName: unfinished, DestinationName: isoFile}}},
+		{"finish an upload as unfinished", false, bare, move(unfinished, unfinished+"0", false)},
 		{"move files", false, whole, reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", Files: &types.VirtualMachineFileInfo{}})},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
