@@ -65,5 +65,6 @@ type Failure struct {
 	Step string `json:"step"`
 	Why  string `json:"why"`
 	// Recorded says that the failure stands in the VM's record, so that every run stops until lkv resume.
-	Recorded bool `json:"recorded"`
+	Recorded bool   `json:"recorded"`
+	Clear    string `json:"clear,omitempty"` // then what lets the fleet go again
 }

@@ -49,6 +49,10 @@ func (s system) adopt(c *cli.Context) error {
 			v.desired.VMs = append(slices.Clone(want.VMs), stranger)
 		}
 		return func(_ plan.Desired, have plan.Observed, _ time.Time) plan.Request {
+			if have.Problem == "" && !slices.ContainsFunc(have.VMs, func(x plan.VM) bool { return x.Name == a.VM }) {
+				v.wrong = usagef("--vm %s: the vCenters of fleet %s show no such VM", a.VM, want.Fleet)
+				return plan.Request{}
+			}
 			if i >= 0 && len(a.Disks) == 0 {
 				a.Disks = single(want.VMs[i], have, a.VM)
 			}
@@ -99,9 +103,12 @@ func (s system) one(c *cli.Context, say wording, decide func(*visit) reconcile.D
 			if err != nil {
 				return err
 			}
-			v := visit{t, x, f}
+			v := visit{target: t, x: x, fleet: f}
 			decision := decide(&v)
 			res, err := s.act(c, v, j, decision)
+			if v.wrong != nil {
+				return v.wrong
+			}
 			list = append(list, res)
 			return err
 		})

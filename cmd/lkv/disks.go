@@ -28,7 +28,7 @@ func (s system) disksCommand() *cli.Command {
 				Name: "list", Usage: "show every data disk of the spec's vCenters, and who has it",
 				Description: "Orphans are disks that no VM has and no record names, and that no fleet of the spec would use again. What lies\n" +
 					"below lkv-disks of every datastore is shown, of whichever fleet or lkv.",
-				Flags:  []cli.Flag{&cli.BoolFlag{Name: "orphans", Usage: "only disks that nobody has or needs"}},
+				Flags:  []cli.Flag{fleetFlag(), &cli.BoolFlag{Name: "orphans", Usage: "only disks that nobody has or needs"}},
 				Action: s.disksList,
 			},
 			{
@@ -226,6 +226,9 @@ func (all *inventory) fill(sets map[string]vsphere.Disks, missing []missingVM) {
 
 func (s system) disksList(c *cli.Context) error {
 	return s.inventory(c, false, func(_ *sessions, all inventory) error {
+		if only := texts(c, "fleet"); len(only) > 0 {
+			all.Disks = slices.DeleteFunc(all.Disks, func(d diskStatus) bool { return !slices.Contains(only, d.Fleet) })
+		}
 		if given(c, "orphans") {
 			all.Disks = slices.DeleteFunc(all.Disks, func(d diskStatus) bool { return d.State != "orphan" })
 		}
@@ -296,7 +299,7 @@ func (s system) disksAttach(c *cli.Context) error {
 	if err == nil && len(list) == 0 {
 		err = usagef("--vm %s: no fleet of the spec has such a VM: lkv status shows those there are", vm)
 	}
-	return s.printResumed(c, list, wording{done: "goes on with the next lkv reconcile", nothing: "the disk is attached", not: "nothing was attached", each: "attached"}, err)
+	return s.printResumed(c, list, wording{done: "goes on with the next lkv reconcile", nothing: fmt.Sprintf("disk %s of %s is attached already", disk, vm), not: "nothing was attached", each: "attached"}, err)
 }
 
 // reattach plans to put a disk back that stands in the record of a VM which is off and not attached.
@@ -450,7 +453,11 @@ func (all inventory) one(file, datacenter string) (diskStatus, error) {
 	if d.State == "orphan" {
 		return d, nil
 	}
-	b := plan.Blocked{Code: plan.R19, Reason: fmt.Sprintf("%s is no orphan: it %s", d.Path, d.whose()), Clear: "lkv gc when that VM is retired; else it is in use"}
+	verb := "is "
+	if d.State == "copy" {
+		verb = ""
+	}
+	b := plan.Blocked{Code: plan.R19, Reason: fmt.Sprintf("%s is no orphan: it %s%s", d.Path, verb, d.whose()), Clear: "lkv gc when that VM is retired; else it is in use"}
 	if d.State == "awaited" {
 		b.Code, b.Reason, b.Clear = plan.R06, fmt.Sprintf("fleet %s wants VM %s, which would be made around %s", d.Fleet, d.Awaited, d.Path), "take the VM out of the fleet first"
 	}

@@ -41,6 +41,8 @@ type gcDoc struct {
 	Removed []push.Found `json:"removed"` // what would be, in a dry run
 	Kept    []push.Found `json:"kept"`
 	VMs     []retiredVM  `json:"vms"`
+
+	onlyVMs bool // ISOs were not looked at
 }
 
 func (s system) gc(c *cli.Context) error {
@@ -89,7 +91,7 @@ func (s system) gc(c *cli.Context) error {
 
 // clean removes retired VMs first: each of them holds on to an ISO.
 func (s system) clean(c *cli.Context, isos, vms, dry bool) (doc gcDoc, err error) {
-	doc = gcDoc{DryRun: dry, Removed: []push.Found{}, Kept: []push.Found{}, VMs: []retiredVM{}}
+	doc = gcDoc{DryRun: dry, onlyVMs: !isos, Removed: []push.Found{}, Kept: []push.Found{}, VMs: []retiredVM{}}
 	spec, err := s.spec(c)
 	if err != nil {
 		return doc, err
@@ -169,6 +171,9 @@ func (s system) printCleaned(asJSON bool, d gcDoc) error {
 	}
 	if err := s.printRetired(d, word); err != nil {
 		return err
+	}
+	if d.onlyVMs {
+		return nil
 	}
 	var rows [][]string
 	for _, f := range d.Removed {

@@ -102,6 +102,10 @@ func (s system) printRetired(d gcDoc, word string) error {
 		}
 		rows = append(rows, []string{v.Fleet, v.VM, strings.Join(v.Orphans, ", "), what})
 	}
+	if len(rows) == 0 && d.onlyVMs {
+		_, err := fmt.Fprintln(s.Stdout, "no VM is retired")
+		return err
+	}
 	if len(rows) == 0 {
 		return nil
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,7 +17,8 @@ import (
 func (s system) planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "show what reconcile would do, why, and what data is at risk; changes nothing",
-		Description: "Exit code 0: nothing to do. 2: changes pending. 3: something is refused.",
+		Description: "Exit code 0: nothing to do. 2: changes pending. 3: something is refused.\n" +
+			"While the spec says suspend = true it shows what would be done, and that nothing is (R13).",
 		Flags: []cli.Flag{
 			fleetFlag(), targetFlag(), brakeFlag(),
 			&cli.StringFlag{Name: "out", Usage: "write the plan into `FILE` for lkv reconcile --plan, which then does that and nothing else"},
@@ -51,7 +53,7 @@ func (s system) plan(c *cli.Context) (doc ui.PlanDoc, saved savedPlans, err erro
 	doc, saved = ui.NewPlanDoc(), newSavedPlans(c, s.Now())
 	err = s.eachFleet(c, false, func(t target) error {
 		if t.blocked != nil {
-			doc.Add(t.desired, plan.Observed{}, plan.Plan{Blocked: t.blocked})
+			doc.Add(t.desired, plan.Observed{}, plan.Plan{Blocked: slices.Concat(t.blocked, t.still)})
 			return nil
 		}
 		have, err := t.look(c.Context)
@@ -63,7 +65,9 @@ func (s system) plan(c *cli.Context) (doc ui.PlanDoc, saved savedPlans, err erro
 		if err := plan.Check(p, have); err != nil {
 			return fmt.Errorf("a defect of lkv: %w", err)
 		}
-		doc.Add(t.desired, have, p)
+		shown := p
+		shown.Blocked = slices.Concat(p.Blocked, t.still)
+		doc.Add(t.desired, have, shown)
 		if have.Problem != "" {
 			return nil
 		}
@@ -74,11 +78,17 @@ func (s system) plan(c *cli.Context) (doc ui.PlanDoc, saved savedPlans, err erro
 	return doc, saved, err
 }
 
+// suspended refuses everything while the spec says suspend = true.
+func suspended(by specs.Pos) plan.Blocked {
+	return plan.Blocked{Code: plan.R13, Reason: "suspended by " + by.String(), Clear: "remove suspend = true"}
+}
+
 // visit is one fleet of a command that looks at several.
 type visit struct {
 	target
 	x     *sessions
 	fleet specs.Fleet
+	wrong error // what a decision found to be wrong usage
 }
 
 // eachFleet connects and calls do for every fleet that is asked for, one after the other. With alone set, nobody else
@@ -90,6 +100,9 @@ func (s system) eachFleet(c *cli.Context, alone bool, do func(target) error) err
 			return err
 		}
 		t.desired.Targets, t.desired.Rollout.NoBrake = texts(c, "target"), given(c, "ignore-brake")
+		if r := x.spec.Reconcile; r.Suspend {
+			t.still = []plan.Blocked{suspended(r.Pos)}
+		}
 		return do(t)
 	})
 }
@@ -120,7 +133,7 @@ func (s system) eachOwn(c *cli.Context, alone bool, do func(visit) error) error 
 		if err != nil {
 			return err
 		}
-		return do(visit{t, x, f})
+		return do(visit{target: t, x: x, fleet: f})
 	})
 }
 

@@ -38,12 +38,12 @@ func said(text string) (facts []string) {
 		{regexp.MustCompile(`^  … (\S+)  waits: (.*?)(?:, until (\d{4}-\S+ \S+))?$`), func(m []string) string { return "later " + strings.Join(m[1:], "|") }},
 		{regexp.MustCompile(`^  = (.*)$`), func(m []string) string { return "same " + m[1] }},
 		{regexp.MustCompile(`^  - (\S+)  is not wanted any more(?: and is left alone for now)?$`), func(m []string) string { return "extra " + m[1] }},
-		{regexp.MustCompile(`^  z (\S+)  is retired and kept, with its disks, until lkv gc$`), func(m []string) string { return "retired " + m[1] }},
+		{regexp.MustCompile(`^  z (\S+)  is retired and kept, (?:with its disks|without any disk), until lkv gc$`), func(m []string) string { return "retired " + m[1] }},
 		{regexp.MustCompile(`^  [-+~><±.?] (\S+)  ([a-z]+): (.*?)(?:, about (\S+))?$`), func(m []string) string { vm = m[1]; return "roll " + strings.Join(m[1:], "|") }},
 		{regexp.MustCompile(`^      (VM \S+ (?:is|becomes|stays).*)$`), func(m []string) string { return "part " + m[1] }},
 		{regexp.MustCompile(`^      ((?:new )?data disk .*?)(?:, on (\S+))?: (.*); detaches (\d+), destructive ops: (\d+)$`), func(m []string) string { return "disk " + strings.Join(m[1:], "|") }},
 		{regexp.MustCompile(`^      (.*)$`), func(m []string) string { return "step " + m[1] }},
-		{regexp.MustCompile(`^mutating calls: (\d+), destructive ops: (\d+)(?:, data disks at risk: (.*))?$`), func(m []string) string {
+		{regexp.MustCompile(`^mutating calls: (\d+) in (\d+) steps, destructive ops: (\d+)(?:, data disks at risk: (.*))?$`), func(m []string) string {
 			fleet, wave, vm = "", "", ""
 			return "sum " + strings.Join(m[1:], "|")
 		}},
@@ -145,7 +145,7 @@ func known(d ui.PlanDoc) (facts []string) {
 		}
 	}
 	fleet, wave, vm = "", "", ""
-	add("sum %d|%d|%s", d.MutatingCalls, d.DestructiveOps, strings.Join(d.DisksAtRisk, ", "))
+	add("sum %d|%d|%d|%s", d.MutatingCalls, d.ChangingSteps, d.DestructiveOps, strings.Join(d.DisksAtRisk, ", "))
 	return facts
 }
 

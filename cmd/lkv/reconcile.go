@@ -132,6 +132,11 @@ func (s system) converge(c *cli.Context, t target, only *savedPlans, j *runJourn
 	}
 	before := t.sent()
 	res, err := reconcile.Run(c.Context, opt)
+	for i := range res.Failures {
+		if f := &res.Failures[i]; f.Recorded {
+			f.Clear = "look at " + f.VM + ", then lkv resume --fleet " + t.desired.Fleet
+		}
+	}
 	res.Calls = t.sent() - before // fleets run one after the other
 	if err != nil && !errors.Is(err, context.Cause(c.Context)) {
 		return res, fmt.Errorf("reconcile fleet %s: %w", t.desired.Fleet, err)
@@ -160,16 +165,19 @@ func (x *steps) show(e reconcile.Event) {
 		x.p.Line("%s", e.Error)
 	case item == nil: // the end of a whole roll
 		if e.Error != "" {
-			x.p.Line("%s  %s: %s", e.VM, e.Step, e.Error)
+			x.p.Line("%s  %s: %s", e.VM, e.Step, once(e.Step, e.Error))
 		}
 	case e.State == reconcile.Failed:
-		item.Fail(errors.New(e.Error))
+		item.Fail(errors.New(once(e.Step, e.Error)))
 		delete(x.items, key)
 	default:
 		item.Done("")
 		delete(x.items, key)
 	}
 }
+
+// once returns an error without the name of what it is printed behind.
+func once(name, why string) string { return strings.TrimPrefix(why, name+": ") }
 
 // printResult closes one fleet.
 func (s system) printResult(c *cli.Context, r reconcile.Result) error {
@@ -184,13 +192,16 @@ func (s system) printResult(c *cli.Context, r reconcile.Result) error {
 	case reconcile.Refused, reconcile.Broken:
 		word = style.Bad(string(r.Outcome))
 	}
-	text := fmt.Sprintf("%s: %s, %d as wanted, %d mutating calls in %s\n", style.Bold("fleet "+r.Fleet), word, len(r.Same), r.Calls,
+	text := fmt.Sprintf("%s: %s, %d as wanted, %d mutating calls in %d steps, %s\n", style.Bold("fleet "+r.Fleet), word, len(r.Same), r.Calls, r.Mutations,
 		ui.Duration(time.Duration(r.Seconds*float64(time.Second))))
 	if r.Why != "" {
 		text += "  " + r.Why + "\n"
 	}
 	for _, f := range r.Failures {
-		text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, f.Why)
+		text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, once(f.Step, f.Why))
+		if f.Clear != "" {
+			text += "      to go on: " + f.Clear + "\n"
+		}
 	}
 	for _, b := range r.Blocked {
 		text += "  " + b.Error() + "\n"

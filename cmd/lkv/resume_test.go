@@ -31,7 +31,9 @@ func TestMissionAfterAFailedRoll(t *testing.T) {
 
 	sick.Store(true)
 	m.release("2")
-	m.lkv(exitError, "reconcile")
+	if out := m.lkv(exitError, "reconcile"); !strings.Contains(out, "to go on: look at host-01, then lkv resume --fleet docker") {
+		t.Errorf("a failed run names no remedy: %s", out)
+	}
 	stands := func() {
 		t.Helper()
 		before := m.mutations()

@@ -87,7 +87,7 @@ func (s system) clearBack(c *cli.Context, back []specs.Fleet, doc *rolledBack) e
 		if err != nil {
 			return err
 		}
-		res, err := s.act(c, visit{t, x, f}, s.journal, plan.Resume)
+		res, err := s.act(c, visit{target: t, x: x, fleet: f}, s.journal, plan.Resume)
 		doc.Fleets = append(doc.Fleets, res)
 		return err
 	})

@@ -47,7 +47,7 @@ type claim struct {
 
 // condition is one thing to know about a VM or a fleet.
 type condition struct {
-	Type  string    `json:"type"` // "ready", "rolling", "drained", "ill", "failed", "rolled-back", "paused", "retired", "replaces", "missing", "foreign", "extra", "unseen" or "busy"; of a fleet "image" or "unseen"
+	Type  string    `json:"type"` // "ready", "rolling", "drained", "ill", "failed", "rolled-back", "paused", "retired", "replaces", "missing", "foreign", "extra", "unseen", "busy" or "outdated"; of a fleet "image" or "unseen"
 	Since time.Time `json:"since,omitzero"`
 	Text  string    `json:"text"`            // in words, when there is more to say
 	Code  plan.Code `json:"code,omitempty"`  // of a fleet: the refusal that lkv plan says for it
@@ -59,6 +59,7 @@ type fleetStatus struct {
 	Name       string      `json:"name"`
 	Size       int         `json:"size"`  // VMs that are wanted
 	Image      string      `json:"image"` // SHA-256 of the ISO that its VMs should run; empty when that is not known
+	Same       []string    `json:"same"`  // VMs that are as wanted, as lkv plan counts them; null when that is not known
 	Conditions []condition `json:"conditions"`
 }
 
@@ -103,17 +104,17 @@ func (x *sessions) status(ctx context.Context, f specs.Fleet) (fleetStatus, []vm
 	st := fleetStatus{Name: f.Name, Size: len(f.Members()), Conditions: []condition{}}
 	unseen := func(err error) (fleetStatus, []vmStatus, error) {
 		err = refusalOf(err)
-		st.Conditions = append(st.Conditions, about("unseen", err))
+		st.Conditions = append(st.Conditions, about("unseen", f.Name, err))
 		return st, nil, err
 	}
 	facts, err := x.facts(ctx, f)
 	if err != nil {
 		facts = reconcile.Facts{Digest: f.Digest}
-		st.Conditions = append(st.Conditions, about("image", refusalOf(err)))
+		st.Conditions = append(st.Conditions, about("image", f.Name, refusalOf(err)))
 	}
 	t, aimed := x.aim(ctx, f, facts)
 	if aimed != nil {
-		return unseen(fmt.Errorf("fleet %s: %w", f.Name, aimed))
+		return unseen(inFleet(f.Name, aimed))
 	}
 	st.Image = t.desired.Image.Digest
 	if err == nil {
@@ -123,20 +124,32 @@ func (x *sessions) status(ctx context.Context, f specs.Fleet) (fleetStatus, []vm
 	if err != nil {
 		return unseen(fmt.Errorf("look at fleet %s: %w", f.Name, err))
 	}
-	list := conditions(t.desired, have, x.s.Now())
+	now := x.s.Now()
+	list := conditions(t.desired, have, now)
+	if st.Image != "" && have.Problem == "" {
+		st.Same = append([]string{}, plan.Compute(t.desired, have, now).Same...)
+	}
 	if have.Problem != "" {
 		st, _, err = unseen(have.Failed())
 	}
 	return st, list, err
 }
 
-// about says an error as a condition of a fleet.
-func about(kind string, err error) condition {
+// inFleet says which fleet an error is about, unless it does so itself.
+func inFleet(name string, err error) error {
+	if strings.HasPrefix(err.Error(), "fleet "+name+": ") {
+		return err
+	}
+	return fmt.Errorf("fleet %s: %w", name, err)
+}
+
+// about says an error as a condition of a fleet, whose name stands before it.
+func about(kind, fleet string, err error) condition {
 	var b plan.Blocked
 	if errors.As(err, &b) {
 		return condition{Type: kind, Text: b.Reason, Code: b.Code, Clear: b.Clear}
 	}
-	return condition{Type: kind, Text: err.Error()}
+	return condition{Type: kind, Text: once("fleet "+fleet, err.Error())}
 }
 
 // lacking says what is missing of the image that the channel names.
@@ -160,9 +173,10 @@ func (x *sessions) lacking(want plan.Desired, f specs.Fleet) (list []condition) 
 
 // conditions describes wanted VMs in their order, then the others by name.
 func conditions(want plan.Desired, have plan.Observed, now time.Time) []vmStatus {
-	next := map[string]string{}
+	next, differs := map[string]string{}, map[string]string{}
 	if want.Image.Digest != "" {
-		next = nextSteps(plan.Compute(want, have, now))
+		p := plan.Compute(want, have, now)
+		next, differs = nextSteps(p), differences(p)
 	}
 	seen := map[int]bool{}
 	var list []vmStatus
@@ -177,7 +191,11 @@ func conditions(want plan.Desired, have plan.Observed, now time.Time) []vmStatus
 			continue
 		}
 		seen[i] = true
-		list = append(list, statusOf(want, &w, have.VMs[i], next, now))
+		st := statusOf(want, &w, have.VMs[i], next, now)
+		if why := differs[w.Name]; st.Ready && have.VMs[i].Record.Started.IsZero() && why != "" {
+			st.Conditions = append(st.Conditions, condition{Type: "outdated", Text: why})
+		}
+		list = append(list, st)
 	}
 	for i, v := range have.VMs {
 		if !seen[i] {
@@ -185,6 +203,20 @@ func conditions(want plan.Desired, have plan.Observed, now time.Time) []vmStatus
 		}
 	}
 	return list
+}
+
+// differences says what a plan would change on each VM and why, or what it waits for.
+func differences(p plan.Plan) map[string]string {
+	why := map[string]string{}
+	for _, l := range p.Later {
+		why[l.VM] = "it is to change, and waits: " + l.Reason
+	}
+	for _, w := range p.Waves {
+		for _, r := range w.Rolls {
+			why[r.VM] = ui.Brief(r.Reason)
+		}
+	}
+	return why
 }
 
 // nextSteps names what a run would do first to each VM that is in the middle of a roll.
@@ -314,6 +346,9 @@ func (s system) printStatus(doc statusDoc, now time.Time) error {
 	}
 	text := ""
 	for _, f := range doc.Fleets {
+		if f.Same != nil {
+			text += fmt.Sprintf("%s: %d of %d as wanted\n", style.Bold("fleet "+f.Name), len(f.Same), f.Size)
+		}
 		for _, c := range f.Conditions {
 			text += fmt.Sprintf("%s: %s\n", style.Bold("fleet "+f.Name), style.Bad(c.ofFleet()))
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,7 +155,10 @@ func TestStatusOfAFailedLook(t *testing.T) {
 	if len(got) != 1 || got[0].Why != "was not seen" || got[0].Conditions[0].Type != "unseen" || got[0].state(time.Now()) != "was not seen" {
 		t.Errorf("%+v", got)
 	}
-	if c := about("unseen", plan.Blocked{Code: plan.R15, Reason: "away", Clear: "wait"}); c.ofFleet() != "unseen R15: away; to clear: wait" {
+	if c := about("unseen", "f", plan.Blocked{Code: plan.R15, Reason: "away", Clear: "wait"}); c.ofFleet() != "unseen R15: away; to clear: wait" {
 		t.Errorf("%+v", c)
+	}
+	if c := about("unseen", "f", inFleet("f", inFleet("f", errors.New("away")))); c.Text != "away" {
+		t.Errorf("the fleet's name stands before it: %+v", c)
 	}
 }

@@ -29,6 +29,7 @@ type target struct {
 	checks  reconcile.Checks
 	drain   reconcile.Drainer // nil: VMs are not drained
 	sent    func() int        // calls so far that change something, in all sessions of the command
+	still   []plan.Blocked    // R13, while the spec says suspend = true
 	blocked []plan.Blocked    // why there is nothing to compare with; then the rest is empty
 }
 
@@ -105,7 +106,7 @@ func fleets(c *cli.Context, spec specs.Spec) ([]specs.Fleet, error) {
 func (x *sessions) target(ctx context.Context, f specs.Fleet) (target, error) {
 	facts, err := x.facts(ctx, f)
 	if err != nil {
-		return refusedTarget(f, fmt.Errorf("fleet %s: %w", f.Name, err))
+		return refusedTarget(f, inFleet(f.Name, err))
 	}
 	t, err := x.aim(ctx, f, facts)
 	if err != nil {

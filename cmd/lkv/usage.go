@@ -62,7 +62,7 @@ func refuseArguments(c *cli.Context, positionals bool) error {
 		}
 	}
 	if !positionals && c.Args().Present() {
-		return usagef("%q is not expected: lkv %s takes no arguments, only flags: see lkv %s --help", c.Args().First(), c.Command.Name, c.Command.Name)
+		return usagef("%q is not expected: %s takes no arguments, only flags: see %s --help", c.Args().First(), c.Command.HelpName, c.Command.HelpName)
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ func (s system) onlyLook(ctx context.Context, t target, by specs.Pos) (reconcile
 	}
 	if waves > 0 {
 		r.Outcome, r.Why = reconcile.Pending, fmt.Sprintf("suspended by %s: nothing is done", by)
-		r.Blocked = append(r.Blocked, plan.Blocked{Code: plan.R13, Reason: "suspended by " + by.String(), Clear: "remove suspend = true"})
+		r.Blocked = append(r.Blocked, suspended(by))
 	}
 	r.Seconds = s.Now().Sub(from).Seconds()
 	return r, nil

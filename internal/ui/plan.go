@@ -36,6 +36,8 @@ type FleetPlan struct {
 	Same     []string  `json:"same"`
 	Extra    []string  `json:"extra"`   // VMs of the fleet that are not wanted any more
 	Retired  []string  `json:"retired"` // VMs that were retired and wait for lkv gc
+
+	bare map[string]bool // those of them without any disk
 }
 
 // Estimate is a guess at how long things take, in seconds. Drains and windows are not in it: nobody knows them.
@@ -122,6 +124,12 @@ func (d *PlanDoc) Add(want plan.Desired, have plan.Observed, p plan.Plan) {
 		Name: want.Fleet, Image: want.Image.Name, SHA256: want.Image.Digest, Size: len(want.VMs), Strategy: want.Rollout.Strategy,
 		Disk: want.Rollout.Disk, AtOnce: want.Rollout.MaxUnavailable, Estimate: estimate(want, p), Waves: []Wave{}, Blocked: []Blocked{}, Later: []Later{},
 		Same: append([]string{}, p.Same...), Extra: append([]string{}, p.Extra...), Retired: append([]string{}, p.Retired...),
+		bare: map[string]bool{},
+	}
+	for _, v := range have.VMs {
+		if len(v.Disks) == 0 {
+			f.bare[v.Name] = true
+		}
 	}
 	for _, w := range p.Waves {
 		wave := Wave{Rolls: []Roll{}, Seconds: waveTime(want, w).Seconds()}

@@ -19,7 +19,7 @@ func (d PlanDoc) Write(w io.Writer, s Style) error {
 	for _, f := range d.Fleets {
 		f.write(&b, s)
 	}
-	summary := fmt.Sprintf("mutating calls: %d, destructive ops: %d", d.MutatingCalls, d.DestructiveOps)
+	summary := fmt.Sprintf("mutating calls: %d in %d steps, destructive ops: %d", d.MutatingCalls, d.ChangingSteps, d.DestructiveOps)
 	if d.DestructiveOps > 0 {
 		summary = s.Bad(summary + ", data disks at risk: " + strings.Join(d.DisksAtRisk, ", "))
 	}
@@ -70,7 +70,11 @@ func (f FleetPlan) write(b *strings.Builder, s Style) {
 		fmt.Fprintf(b, "  %s %s  %s\n", s.Warn("-"), s.Bold(vm), text)
 	}
 	for _, vm := range f.Retired {
-		fmt.Fprintf(b, "  %s %s  is retired and kept, with its disks, until lkv gc\n", s.Faint("z"), vm)
+		disks := "with its disks"
+		if f.bare[vm] {
+			disks = "without any disk"
+		}
+		fmt.Fprintf(b, "  %s %s  is retired and kept, %s, until lkv gc\n", s.Faint("z"), vm, disks)
 	}
 	b.WriteString("\n")
 }

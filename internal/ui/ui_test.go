@@ -150,6 +150,22 @@ func TestReplacementsShowBothVMs(t *testing.T) {
 	}
 }
 
+// A retired VM whose disk was handed over is not said to keep any.
+func TestRetiredWithoutDisks(t *testing.T) {
+	doc := NewPlanDoc()
+	have := plan.Observed{VMs: []plan.VM{{Name: "a-retired", Fleet: "f"}, {Name: "b-retired", Fleet: "f", Disks: []plan.Disk{{UUID: "1"}}}}}
+	doc.Add(plan.Desired{Fleet: "f"}, have, plan.Plan{Retired: []string{"a-retired", "b-retired"}})
+	var b bytes.Buffer
+	if err := doc.Write(&b, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"z a-retired  is retired and kept, without any disk, until lkv gc", "z b-retired  is retired and kept, with its disks, until lkv gc"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, &b)
+		}
+	}
+}
+
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	if err := Table(&b, Style{}, []string{"VM", "STATE"}, [][]string{{"wrk-ä1", "ready"}, {"w", ""}}); err != nil {
