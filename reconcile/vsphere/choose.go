@@ -61,7 +61,6 @@ func (x *Choice) Next(who string, bytes int64, files ...string) string {
 	}
 	for _, f := range files {
 		if ds := x.lies[f]; ds != "" {
-			x.given[who] = ds
 			return ds
 		}
 	}

@@ -17,13 +17,16 @@ func (r *rig) choice(name string, vms ...int) []string {
 	if err != nil {
 		r.Fatal(err)
 	}
-	var out []string
-	for range 2 { // who asks again gets the same answer
-		out = nil
+	ask := func() (out []string) {
 		for _, i := range vms {
 			vm := fmt.Sprintf("wrk-%02d", i)
 			out = append(out, x.Next(vm, 100<<30, vm+"-docker.vmdk"))
 		}
+		return out
+	}
+	out := ask()
+	if diff := cmp.Diff(out, ask()); diff != "" {
+		r.Errorf("who asks again gets another answer: %s", diff)
 	}
 	return out
 }

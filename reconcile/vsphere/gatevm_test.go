@@ -55,6 +55,13 @@ func changing(version string, op types.VirtualDeviceConfigSpecOperation, file ty
 	return &methods.ReconfigVM_TaskBody{Req: &types.ReconfigVM_Task{This: testVM, Spec: types.VirtualMachineConfigSpec{ChangeVersion: version, DeviceChange: change(op, file, d)}}}
 }
 
+// twice is two changes in one call.
+func twice(a, b soap.HasFault) soap.HasFault {
+	x, y := a.(*methods.ReconfigVM_TaskBody), b.(*methods.ReconfigVM_TaskBody)
+	x.Req.Spec.DeviceChange = append(x.Req.Spec.DeviceChange, y.Req.Spec.DeviceChange...)
+	return x
+}
+
 func diskAs(f func(*types.VirtualDisk)) *types.VirtualDisk { d := attachedDisk(); f(d); return d }
 
 func cardAs(f func(*types.VirtualVmxnet3)) *types.VirtualVmxnet3 { c := attachedCard(); f(c); return c }
@@ -210,6 +217,12 @@ func TestGateShapes(t *testing.T) {
 		{"delete by no path", false, func(g *gate) { g.permitDelete(testDC, dataFile[1:]) }, deleting(dataFile[1:], &testDC)},
 		{"finish an upload", true, bare, &methods.MoveDatastoreFile_TaskBody{Req: &types.MoveDatastoreFile_Task{SourceName: unfinished, DestinationName: isoFile}}},
 		{"finish an upload as unfinished", false, bare, move(unfinished, unfinished+"0", false)},
+		{"add a card", true, bare, changing("1", add, "", attachedCard())},
+		{"a good change and a bad one", false, whole, twice(changing("1", remove, "", attachedDisk()), changing("1", remove, "", pvscsi()))},
+		{"an attach and a bad change", false, whole, twice(changing("1", add, "", dataDisk(1000, 1, dataFile, 0)), changing("1", remove, "destroy", attachedDisk()))},
+		{"two good changes", true, whole, twice(changing("1", remove, "", attachedDisk()), changing("1", edit, "", cardAs(off)))},
+		{"a new VM with a file", false, bare, &methods.CreateVM_TaskBody{Req: &types.CreateVM_Task{Config: types.VirtualMachineConfigSpec{DeviceChange: change(add, "create", pvscsi())}}}},
+		{"delete a disk beside an attached one", true, func(g *gate) { whole(g); g.permitDelete(testDC, "[ds] lkv-disks/f/b.vmdk") }, deleting("[ds] lkv-disks/f/b.vmdk", &testDC)},
 		{"move files", false, whole, reconfig(types.VirtualMachineConfigSpec{ChangeVersion: "1", Files: &types.VirtualMachineFileInfo{}})},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
