@@ -55,7 +55,7 @@ func (d DrainCommand) run(ctx context.Context, vm plan.VM, phase, next, reason s
 			return nil
 		}
 		if late {
-			return fmt.Errorf("%s: not done after %s: %w", phase, limit, err)
+			return fmt.Errorf("not done after %s: %w", limit, err)
 		}
 		return err
 	}

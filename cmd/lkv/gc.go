@@ -50,16 +50,10 @@ func (s system) gc(c *cli.Context) error {
 	if !isos && !vms {
 		isos, vms = true, true
 	}
-	if isos && c.IsSet("older-than") && c.Duration("older-than") < time.Hour {
-		return usagef("--older-than %s: write 1h or more, so that an ISO that was pushed just now has its channel", c.Duration("older-than"))
-	}
-	if c.Duration("older-than") < 0 {
-		return usagef("--older-than %s: write a time that is not below zero", c.Duration("older-than"))
+	if err := s.checkClean(c, isos); err != nil {
+		return err
 	}
 	dry := given(c, "dry-run")
-	if !dry && !s.interactive() && !given(c, "yes") {
-		return usagef("there is no terminal to ask on: write --yes, or --dry-run to see what would be removed")
-	}
 	if !dry && s.interactive() && !given(c, "yes") {
 		doc, err := s.clean(c, isos, vms, true)
 		if err == nil {
@@ -87,6 +81,20 @@ func (s system) gc(c *cli.Context) error {
 		return err
 	}
 	return firstError(errors.Join(err, s.printCleaned(given(c, "json"), doc)), doc.code())
+}
+
+// checkClean refuses what would remove too much, or unasked.
+func (s system) checkClean(c *cli.Context, isos bool) error {
+	if isos && c.IsSet("older-than") && c.Duration("older-than") < time.Hour {
+		return usagef("--older-than %s: write 1h or more, so that an ISO that was pushed just now has its channel", c.Duration("older-than"))
+	}
+	if c.Duration("older-than") < 0 {
+		return usagef("--older-than %s: write a time that is not below zero", c.Duration("older-than"))
+	}
+	if !given(c, "dry-run") && !given(c, "yes") && !s.interactive() {
+		return usagef("there is no terminal to ask on: write --yes, or --dry-run to see what would be removed")
+	}
+	return nil
 }
 
 // clean removes retired VMs first: each of them holds on to an ISO.

@@ -99,7 +99,7 @@ func (s system) showResumed(list []reconcile.Resumed, say wording) error {
 			text += fmt.Sprintf("  %s  %s: %s\n", style.Bold(v.VM), say.each, v.Reason)
 		}
 		for _, f := range r.Failures {
-			text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, once(f.Step, f.Why))
+			text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, f.Why)
 		}
 		for _, b := range r.Blocked {
 			text += "  " + b.Error() + "\n"

@@ -165,19 +165,16 @@ func (x *steps) show(e reconcile.Event) {
 		x.p.Line("%s", e.Error)
 	case item == nil: // the end of a whole roll
 		if e.Error != "" {
-			x.p.Line("%s  %s: %s", e.VM, e.Step, once(e.Step, e.Error))
+			x.p.Line("%s  %s: %s", e.VM, e.Step, e.Error)
 		}
 	case e.State == reconcile.Failed:
-		item.Fail(errors.New(once(e.Step, e.Error)))
+		item.Fail(errors.New(e.Error))
 		delete(x.items, key)
 	default:
 		item.Done("")
 		delete(x.items, key)
 	}
 }
-
-// once returns an error without the name of what it is printed behind.
-func once(name, why string) string { return strings.TrimPrefix(why, name+": ") }
 
 // printResult closes one fleet.
 func (s system) printResult(c *cli.Context, r reconcile.Result) error {
@@ -198,7 +195,7 @@ func (s system) printResult(c *cli.Context, r reconcile.Result) error {
 		text += "  " + r.Why + "\n"
 	}
 	for _, f := range r.Failures {
-		text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, once(f.Step, f.Why))
+		text += fmt.Sprintf("  %s  %s %s: %s\n", style.Bold(f.VM), style.Bad("failed at"), f.Step, f.Why)
 		if f.Clear != "" {
 			text += "      to go on: " + f.Clear + "\n"
 		}

@@ -149,7 +149,7 @@ func about(kind, fleet string, err error) condition {
 	if errors.As(err, &b) {
 		return condition{Type: kind, Text: b.Reason, Code: b.Code, Clear: b.Clear}
 	}
-	return condition{Type: kind, Text: once("fleet "+fleet, err.Error())}
+	return condition{Type: kind, Text: strings.TrimPrefix(err.Error(), "fleet "+fleet+": ")}
 }
 
 // lacking says what is missing of the image that the channel names.
