@@ -72,9 +72,9 @@ type statusDoc struct {
 func (s system) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "show every VM of the fleets as it is",
-		Description: "Whether it serves; a roll that is under way and its next step; since when it does not serve; a failure, a pause, a\n" +
-			"claim. What is wrong with a fleet's image keeps nothing from being shown. When a fleet could not be seen, the others\n" +
-			"are shown, and the exit code says it: 3 when the look failed, 1 otherwise.",
+		Description: "Whether it serves, and what lkv plan would change on it; a roll that is under way and its next step; since when it\n" +
+			"does not serve; a failure, a pause, a claim. What is wrong with a fleet's image keeps nothing from being shown. When\n" +
+			"a fleet could not be seen, the others are shown, and the exit code says it: 3 when the look failed, 1 otherwise.",
 		Flags: []cli.Flag{fleetFlag()},
 		Action: func(c *cli.Context) error {
 			doc := statusDoc{Fleets: []fleetStatus{}, VMs: []vmStatus{}}
