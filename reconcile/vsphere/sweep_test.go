@@ -143,7 +143,7 @@ func strategies() []strategy {
 			return plan.Collect(w, o, now, 0)
 		}, begin: func(s *stage, d plan.Desired) { s.settle(strategy{}, scaledIn(s, d), nil) }, check: collected},
 		{name: "hand-over", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.HandOver, 1 })},
-		{name: "fresh", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.Fresh, 1 })},
+		{name: "fresh", size: 1, want: roll(func(r *plan.Rollout) { r.Strategy, r.Disk, r.Surge = plan.BlueGreen, plan.Fresh, 1 }), check: renewed},
 	}
 }
 
@@ -187,6 +187,17 @@ func grown(s *stage, d plan.Desired, _ []look) {
 	info, err := os.Stat(s.bytesFile(d, o.Files[0].Path))
 	if err != nil || info.Size() != 2*smallDisk || o.VMs[0].Disks[0].Bytes != 2*smallDisk {
 		s.Errorf("grown: %v, %+v", err, o.VMs[0].Disks)
+	}
+}
+
+// renewed: a run that died when it had made the blank disk and marked its place leaves an orphan, since nobody can tell any
+// more that no VM ever had it; the next one makes the next generation, and no further one.
+func renewed(s *stage, d plan.Desired, _ []look) {
+	s.Helper()
+	for _, v := range s.observe(d).VMs {
+		if g := v.Record.Generation; g > 2 || g < 1 && v.Record.Retired.IsZero() {
+			s.Errorf("%s has disks of generation %d", v.Name, g)
+		}
 	}
 }
 
@@ -289,7 +300,8 @@ type look struct {
 	Failed, Retired, Drained  bool
 	Replaces, Claimed, Due    bool
 	Started, Ill              bool
-	Generation, CPUs          int
+	Fresh                     bool // its disks are of a later generation than the first
+	CPUs                      int
 	Disks, Record, Takes      []string
 }
 
@@ -310,7 +322,7 @@ func (s *stage) looks(d plan.Desired, disks []imprint) []look {
 		r := v.Record
 		l := look{Name: name, Power: string(v.Power), Image: images[r.ImageID], Guest: images[v.Guest.ImageID], Failed: r.Failed != "",
 			Retired: !r.Retired.IsZero(), Drained: r.Drained, Replaces: r.Replaces != "", Claimed: r.Owner != "", Due: r.Due,
-			Started: !r.Started.IsZero(), Ill: !r.Ill.IsZero(), Generation: r.Generation, CPUs: v.CPUs}
+			Started: !r.Started.IsZero(), Ill: !r.Ill.IsZero(), Fresh: r.Generation > 0, CPUs: v.CPUs}
 		for _, x := range v.Disks {
 			l.Disks = append(l.Disks, which(x.UUID))
 		}
