@@ -182,7 +182,7 @@ func TestForgetAndAdopt(t *testing.T) {
 	} {
 		m.lkv(exitUsage, args...)
 	}
-	if out := m.lkv(exitOK, "disks", "attach", "--vm", "host-01", "--disk", "docker"); !strings.Contains(out, "the disk is attached") {
+	if out := m.lkv(exitOK, "disks", "attach", "--vm", "host-01", "--disk", "docker"); !strings.Contains(out, "disk docker of host-01 is attached already") {
 		t.Errorf("attach: %s", out)
 	}
 	m.lkv(exitRefused, "forget", "--vm", "host-09", "--fleet", "docker")
@@ -204,7 +204,7 @@ func TestForgetAndAdopt(t *testing.T) {
 	// Under another name, with the only disk found by itself.
 	m.lkv(exitOK, "forget", "--vm", "host-03", "--fleet", "docker")
 	m.write("lkv.hcl", strings.Replace(missionSpec, `"host-%02d"`, `"node-%02d"`, 1))
-	m.lkv(exitRefused, "adopt", "--vm", "host-09", "--fleet", "docker", "--ordinal", "3")
+	m.lkv(exitUsage, "adopt", "--vm", "host-09", "--fleet", "docker", "--ordinal", "3")
 	if out := m.lkv(exitOK, "adopt", "--vm", "host-03", "--fleet", "docker", "--ordinal", "3"); !strings.Contains(out, "adopted") {
 		t.Errorf("adopt: %s", out)
 	}
