@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/lkv-io/lkv/reconcile/plan"
@@ -35,17 +36,18 @@ type Fleet struct {
 	cfg FleetConfig
 
 	mu       sync.Mutex
-	known    map[string]types.ManagedObjectReference // VMs of a fleet seen before, by fleet and name
-	seen     memory                                  // what earlier looks read and still holds
-	bare     map[string]bool                         // datastores without a disk of a fleet, by fleet and datastore
-	making   making                                  // VMs that a look may not show yet
-	wholeKey bool                                    // this vCenter does not show single extraConfig keys
+	known    map[string]types.ManagedObjectReference             // VMs of a fleet seen before, by fleet and name
+	seen     memory                                              // what earlier looks read and still holds
+	bare     map[string]bool                                     // datastores without a disk of a fleet, by fleet and datastore
+	where    map[types.ManagedObjectReference]*object.Datacenter // of a VM, when it was last looked at
+	making   making                                              // VMs that a look may not show yet
+	wholeKey bool                                                // this vCenter does not show single extraConfig keys
 }
 
 // Fleet returns an observer and executor of fleets on this vCenter.
 func (c *Client) Fleet(cfg FleetConfig) *Fleet {
 	return &Fleet{c: c, cfg: cfg, known: map[string]types.ManagedObjectReference{}, seen: newMemory(), bare: map[string]bool{},
-		making: making{hosts: map[string]types.ManagedObjectReference{}, made: map[string]bool{}}}
+		where: map[types.ManagedObjectReference]*object.Datacenter{}, making: making{hosts: map[string]types.ManagedObjectReference{}, made: map[string]bool{}}}
 }
 
 // here returns the fleet as far as it is placed in this vCenter.

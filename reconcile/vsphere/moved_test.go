@@ -20,7 +20,7 @@ func TestMissingISOIsFoundBeforeTheShutdown(t *testing.T) {
 	d.VMs[0].Place.Datacenter, d.VMs[0].Place.Store = "DC2", "iso-DC2"
 	r.mutations()
 	res := r.run(d)
-	if i := slices.IndexFunc(res.Blocked, func(b plan.Blocked) bool { return b.Code == plan.R01 }); i < 0 || !strings.Contains(res.Blocked[i].Reason, "datacenter that the VM is in") {
+	if i := slices.IndexFunc(res.Blocked, func(b plan.Blocked) bool { return b.Code == plan.R01 }); i < 0 || !strings.Contains(res.Blocked[i].Reason, "not in /DC1, the datacenter that the VM is in") {
 		t.Errorf("%+v", res)
 	}
 	r.still("an ISO that is not where the VM is")

@@ -49,6 +49,7 @@ func (f *Fleet) lookOnce(ctx context.Context, desired plan.Desired, allFiles boo
 			ours = append(ours, b)
 		}
 	}
+	f.locate(places, ours)
 	s := sight{hidden: hidden}
 	if s.vms, err = f.closely(ctx, ours); err != nil {
 		return sight{}, err

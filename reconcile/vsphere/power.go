@@ -192,7 +192,7 @@ func (c *Client) isoThere(ctx context.Context, v sighted, iso string) error {
 // errNotFound says of something with a name that it is certainly not there.
 var errNotFound = errors.New("not found")
 
-// isoToCome checks, while a VM still serves, that the ISO it is to get lies where the VM is (R01). The planner knows the
+// isoToCome checks, while a VM still serves, that the ISO it is to get lies where the VM is (R01): the planner knows the
 // stores of the VM's placement only, and that may say another datacenter by now. In a blue-green roll another VM gets the
 // ISO, and one that failed gets back what it had.
 func (f *Fleet) isoToCome(ctx context.Context, v sighted, desired plan.Desired) error {
@@ -200,8 +200,18 @@ func (f *Fleet) isoToCome(ctx context.Context, v sighted, desired plan.Desired) 
 	if i < 0 || v.vm.Power != plan.On || v.vm.Record.Failed != "" || desired.Rollout.Strategy == plan.BlueGreen {
 		return nil
 	}
-	iso := desired.Image.Paths[desired.VMs[i].Place.Store]
+	place := desired.VMs[i].Place
+	iso := desired.Image.Paths[place.Store]
 	if iso == "" || iso == v.vm.ISO { // what a VM that is on runs from cannot be deleted
+		return nil
+	}
+	f.mu.Lock()
+	dc := f.where[v.ref]
+	f.mu.Unlock()
+	if dc == nil {
+		return nil // no look has shown it
+	}
+	if _, err := oneDatacenter([]*object.Datacenter{dc}, place.Datacenter); err == nil {
 		return nil
 	}
 	err := f.c.isoThere(ctx, v, iso)
@@ -209,8 +219,8 @@ func (f *Fleet) isoToCome(ctx context.Context, v sighted, desired plan.Desired) 
 	if !errors.As(err, &b) && !errors.Is(err, errNotFound) {
 		return err
 	}
-	return plan.Blocked{VM: v.vm.Name, Code: plan.R01, Reason: fmt.Sprintf("ISO %s is not in the datacenter that the VM is in", iso),
-		Clear: "lkv push to a store there; when the fleet's placements were changed, give them the order back that they had: a VM does not move to another datacenter"}
+	return plan.Blocked{VM: v.vm.Name, Code: plan.R01, Reason: fmt.Sprintf("ISO %s is not in %s, the datacenter that the VM is in", iso, dc.InventoryPath),
+		Clear: "give the fleet's placements the order back that they had: a VM does not move to another datacenter; or lkv push to a store there"}
 }
 
 func (c *Client) isoIn(ctx context.Context, dc *object.Datacenter, vm, iso string) error {

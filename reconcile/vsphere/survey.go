@@ -61,3 +61,17 @@ func (p places) datastores(ctx context.Context, c *Client, dcName, name string) 
 	}
 	return c.described(dc, list), nil
 }
+
+// locate notes the datacenters of VMs: those that their datastores belong to.
+func (f *Fleet) locate(at places, vms []brief) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, v := range vms {
+		uses, _ := get[[]types.ManagedObjectReference](v.item, "datastore")
+		for _, dc := range at.all {
+			if slices.ContainsFunc(at.stores[dc.Reference()], func(o item) bool { return slices.Contains(uses, o.ref) }) {
+				f.where[v.ref] = dc
+			}
+		}
+	}
+}
