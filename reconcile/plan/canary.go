@@ -20,14 +20,18 @@ const everybody = -1
 //
 // A canary is any VM that runs the wanted image, serves, and whose gate has passed on it; a VM that was made with it is
 // one too. When as many as are asked for have been so for the time to bake, everybody follows. Until then there is one
-// more at a time, and none while one that had passed its gate does not serve any more: it is what canaries are for.
+// more at a time, and none while one that had passed its gate does not serve any more: it is what canaries are for. Nor
+// while another run is at one: it may be the next canary.
 func (f *fleet) canaries() canary {
-	r, sick := f.want.Rollout, ""
+	r, sick, held := f.want.Rollout, "", ""
 	if r.Canaries <= 0 {
 		return canary{room: everybody}
 	}
 	var baked []canaryVM
 	for _, m := range f.members {
+		if m.blocked != nil && m.blocked.Code == R16 {
+			held = m.want.Name
+		}
 		if m.vm == nil || m.vm.Record.Image != f.want.Image.Digest || m.vm.Record.Rolled.IsZero() {
 			continue
 		}
@@ -41,6 +45,8 @@ func (f *fleet) canaries() canary {
 	switch {
 	case len(baked) >= r.Canaries && !baked[r.Canaries-1].done.After(f.now):
 		return canary{room: everybody}
+	case held != "":
+		return canary{why: "another run is at " + held + ", which may be a canary"}
 	case sick != "":
 		return canary{why: fmt.Sprintf("canary %s does not serve", sick)}
 	case len(baked) < r.Canaries:

@@ -48,6 +48,8 @@ func TestCanaryEdges(t *testing.T) {
 		{"a silent VM on the old image holds nobody up", in(passed(3*time.Hour, 1, 2), at(silence, 6)), "roll 06 > roll 03 + roll 04 + roll 05"},
 		{"one that got the image and never passed is no canary", in(at(renewed, 1, 2, 3)), "roll 04 > roll 05 | later 06"},
 		{"one that another run holds does not serve for now", in(passed(2*time.Hour, 1, 2), at(heldBy(other), 2)), "R16 02 | later 03 | later 04 | later 05 | later 06"},
+		{"one that another run rolls may be the next canary", in(passed(2*time.Hour, 1), at(heldBy(other), 5)), "R16 05 | later 02 | later 03 | later 04 | later 06"},
+		{"one that another run has at hand when canaries have baked holds nobody up", in(passed(2*time.Hour, 1, 2), at(heldBy(other), 5)), "roll 03 + roll 04 > roll 06 | R16 05"},
 		{"a canary that is not wanted any more is none", func(d *Desired, o *Observed) {
 			passed(2*time.Hour, 6, 5)(o)
 			d.VMs, d.Rollout.ScaleIn = d.VMs[:5], 1
