@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,14 @@ type Facts struct {
 // Pick resolves what a placement says about datastores (a name, a glob, an inventory path, a datastore cluster) to one
 // datastore's name. It is asked for every VM, also for those that exist: a data disk that exists is found under its
 // name on any datastore, so a pick that changes between runs moves nothing.
-type Pick func(p specs.Placement, datastore string) (string, error)
+type Pick func(p specs.Placement, datastore string, what Load) (string, error)
+
+// Load is what is to lie on a datastore.
+type Load struct {
+	Name  string   // of the VM, or VM/disk: the same one belongs where it was picked for before
+	Files []string // names of its data disks' files
+	Bytes int64    // that it may come to take
+}
 
 // DesiredOf turns a validated fleet into what the planner wants. who is the owner of the claims that the run writes.
 // A nil pick takes names as they are and refuses globs. It refuses, with every reason at once, what the fleet asks for
@@ -132,14 +140,10 @@ func imageOf(name, digest string, facts Facts) plan.Image {
 
 func wantOf(spec specs.Spec, f specs.Fleet, m specs.Member, pick Pick) (plan.WantVM, error) {
 	p := f.PlacementOf(m.Ordinal)
-	ds, err := pick(p, p.Datastore)
-	if err != nil {
-		return plan.WantVM{}, fmt.Errorf("choose datastore: %w", err)
-	}
 	w := plan.WantVM{
 		Name: m.Name, Ordinal: m.Ordinal,
 		Place: plan.Placement{VCenter: p.VCenter, Datacenter: p.Datacenter, Cluster: p.Cluster, Host: p.Host,
-			ResourcePool: p.ResourcePool, Datastore: ds, Folder: p.Folder},
+			ResourcePool: p.ResourcePool, Folder: p.Folder},
 		CPUs: f.VM.CPUs, MemoryMiB: int64(f.VM.Memory / specs.MiB), Firmware: f.VM.Firmware, SecureBoot: f.VM.SecureBoot, GuestID: f.VM.GuestID,
 		Annotation: f.VM.Annotation, ExtraConfig: map[string]string{report.HostnameKey: m.Name},
 	}
@@ -153,19 +157,34 @@ func wantOf(spec specs.Spec, f specs.Fleet, m specs.Member, pick Pick) (plan.Wan
 	for _, n := range f.VM.Networks {
 		w.Networks = append(w.Networks, plan.Network{Name: n.Name, Type: n.Type})
 	}
+	err := placed(&w, f, p, pick)
+	return w, err
+}
+
+// placed gives the VM its data disks, and all of them their datastores. A VM's swap file has the size of its memory.
+func placed(w *plan.WantVM, f specs.Fleet, p specs.Placement, pick Pick) error {
+	home := Load{Name: w.Name, Bytes: w.MemoryMiB << 20}
 	for _, x := range f.Disks {
 		disk := plan.WantDisk{Name: x.Name, Bytes: int64(x.Size), Mount: x.Mount, Thin: x.Provisioning != "thick"}
-		if x.Datastore != "" {
-			if disk.Datastore, err = pick(p, x.Datastore); err != nil {
-				return plan.WantVM{}, fmt.Errorf("choose datastore of disk %s: %w", x.Name, err)
+		file := path.Base(plan.DiskPath(f.Name, *w, disk))
+		if x.Datastore == "" {
+			home.Files, home.Bytes = append(home.Files, file), home.Bytes+disk.Bytes
+		} else {
+			var err error
+			if disk.Datastore, err = pick(p, x.Datastore, Load{w.Name + "/" + x.Name, []string{file}, disk.Bytes}); err != nil {
+				return fmt.Errorf("choose datastore of disk %s: %w", x.Name, err)
 			}
 		}
 		w.Disks = append(w.Disks, disk)
 	}
-	return w, nil
+	var err error
+	if w.Place.Datastore, err = pick(p, p.Datastore, home); err != nil {
+		return fmt.Errorf("choose datastore: %w", err)
+	}
+	return nil
 }
 
-func asWritten(_ specs.Placement, datastore string) (string, error) {
+func asWritten(_ specs.Placement, datastore string, _ Load) (string, error) {
 	switch {
 	case datastore == "":
 		return "", errors.New("the placement names no datastore")

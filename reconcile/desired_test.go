@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -133,12 +134,36 @@ func TestDesiredOfVariants(t *testing.T) {
 	}
 	s, f := written()
 	f.Placements[0].Datastore = "ssd-*"
-	d, err := DesiredOf(s, f, facts(), "me", func(_ specs.Placement, ds string) (string, error) { return strings.ReplaceAll(ds, "*", "7"), nil })
+	d, err := DesiredOf(s, f, facts(), "me", func(_ specs.Placement, ds string, _ Load) (string, error) {
+		return strings.ReplaceAll(ds, "*", "7"), nil
+	})
 	if err != nil || d.VMs[0].Place.Datastore != "ssd-7" {
 		t.Errorf("picked %+v, %v", d.VMs[0].Place, err)
 	}
 	full := errors.New("all are full")
-	if _, err = DesiredOf(s, f, facts(), "me", func(specs.Placement, string) (string, error) { return "", full }); !errors.Is(err, full) {
+	if _, err = DesiredOf(s, f, facts(), "me", func(specs.Placement, string, Load) (string, error) { return "", full }); !errors.Is(err, full) {
 		t.Errorf("the pick's error is lost: %v", err)
+	}
+}
+
+// What is picked a datastore for says what will lie there: disks without one of their own lie where the VM does.
+func TestPickKnowsWhatForAndHowMuch(t *testing.T) {
+	s, f := written()
+	f.Placements, f.VM.Memory = f.Placements[:1], 2*specs.GiB
+	f.Disks = []specs.Disk{{Name: "docker", Size: 100 * specs.GiB}, {Name: "logs", Size: specs.GiB, Datastore: "ssd"}, {Name: "db", Size: 3 * specs.GiB}}
+	var got []Load
+	d, err := DesiredOf(s, f, facts(), "me", func(_ specs.Placement, ds string, l Load) (string, error) {
+		got = append(got, l)
+		return fmt.Sprint(ds, len(got)), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Load{{"wrk-01/logs", []string{"wrk-01-logs.vmdk"}, 1 << 30}, {"wrk-01", []string{"wrk-01-docker.vmdk", "wrk-01-db.vmdk"}, 105 << 30}}
+	if diff := cmp.Diff(want, got[:2]); diff != "" {
+		t.Error(diff)
+	}
+	if w := d.VMs[0]; w.Place.Datastore != f.Placements[0].Datastore+"2" || w.Disks[1].Datastore != "ssd1" || w.Disks[0].Datastore != "" {
+		t.Errorf("%+v", w)
 	}
 }

@@ -124,12 +124,12 @@ type sessions struct {
 	sent atomic.Int64     // calls that change something
 	who  string           // owner of the claims of this run
 
-	fetch  *fetcher          // nil: nothing is fetched from a registry
-	picked map[string]string // datastores by what a placement says
+	fetch   *fetcher                   // nil: nothing is fetched from a registry
+	choices map[string]*vsphere.Choice // of datastores, by what a placement says
 }
 
 func (s system) sessions(spec specs.Spec, log *slog.Logger) *sessions {
-	return &sessions{s: s, spec: spec, log: log, open: map[string]*vsphere.Client{}, away: map[string]error{}, out: map[string]error{}, picked: map[string]string{}}
+	return &sessions{s: s, spec: spec, log: log, open: map[string]*vsphere.Client{}, away: map[string]error{}, out: map[string]error{}, choices: map[string]*vsphere.Choice{}}
 }
 
 // client returns the session with the vCenter of a block.

@@ -258,11 +258,17 @@ func (d *doctor) fleet(f specs.Fleet) {
 	}
 	done := map[plan.Placement]bool{}
 	for _, w := range t.desired.VMs {
-		if !done[w.Place] {
-			done[w.Place] = true
+		if !done[spot(w)] {
+			done[spot(w)] = true
 			d.place(t.desired, w, have)
 		}
 	}
+}
+
+// spot is the placement of a VM, whichever of its datastores the VM got.
+func spot(w plan.WantVM) plan.Placement {
+	w.Place.Datastore = ""
+	return w.Place
 }
 
 func (d *doctor) image(f specs.Fleet, want plan.Desired) {
@@ -310,7 +316,7 @@ func (d *doctor) place(want plan.Desired, w plan.WantVM, have plan.Observed) {
 	}
 	var mine []plan.VM
 	for _, v := range have.VMs {
-		if i := slices.IndexFunc(want.VMs, func(x plan.WantVM) bool { return x.Name == v.Name }); v.Fleet == want.Fleet && i >= 0 && want.VMs[i].Place == w.Place {
+		if i := slices.IndexFunc(want.VMs, func(x plan.WantVM) bool { return x.Name == v.Name }); v.Fleet == want.Fleet && i >= 0 && spot(want.VMs[i]) == spot(w) {
 			mine = append(mine, v)
 		}
 	}

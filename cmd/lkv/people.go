@@ -15,8 +15,8 @@ import (
 // members is target without the stores: who the VMs of a fleet are, whatever image they should run. Every datastore is
 // looked at, because people ask about disks that no VM has.
 func (x *sessions) members(ctx context.Context, f specs.Fleet) (target, error) {
-	pick := func(p specs.Placement, datastore string) (string, error) {
-		return x.datastore(ctx, f.Name, p, datastore)
+	pick := func(p specs.Placement, datastore string, what reconcile.Load) (string, error) {
+		return x.datastore(ctx, f.Name, p, datastore, what)
 	}
 	want, err := reconcile.DesiredOf(x.spec, f, reconcile.Facts{Digest: f.Digest}, x.who, pick)
 	if err != nil {

@@ -126,8 +126,8 @@ func refusedTarget(f specs.Fleet, err error) (target, error) {
 
 // aim makes a target of what is known of the fleet's image.
 func (x *sessions) aim(ctx context.Context, f specs.Fleet, facts reconcile.Facts) (target, error) {
-	pick := func(p specs.Placement, datastore string) (string, error) {
-		return x.datastore(ctx, f.Name, p, datastore)
+	pick := func(p specs.Placement, datastore string, what reconcile.Load) (string, error) {
+		return x.datastore(ctx, f.Name, p, datastore, what)
 	}
 	want, err := reconcile.DesiredOf(x.spec, f, facts, x.who, pick)
 	if err != nil {
@@ -273,23 +273,20 @@ func presentOn(ctx context.Context, store push.Store, image string, facts *recon
 	return nil
 }
 
-// datastore resolves what a placement says to one datastore's name. It asks for the folder of the fleet's data disks,
-// so that a cluster of datastores or a pattern gives the one that has it already, else the one with most free space.
-func (x *sessions) datastore(ctx context.Context, fleet string, p specs.Placement, name string) (string, error) {
+// datastore resolves what a placement says to one datastore's name. Of a cluster of datastores or a pattern it gives the
+// one where a disk of the VM lies already, else the one with most room.
+func (x *sessions) datastore(ctx context.Context, fleet string, p specs.Placement, name string, what reconcile.Load) (string, error) {
 	key := strings.Join([]string{p.VCenter, p.Datacenter, fleet, name}, "\x00")
-	if got := x.picked[key]; got != "" {
-		return got, nil
+	if x.choices[key] == nil {
+		client, err := x.client(ctx, p.VCenter)
+		if err != nil {
+			return "", err
+		}
+		if x.choices[key], err = client.Choice(ctx, p.Datacenter, name, path.Join(plan.DiskFolder, fleet)); err != nil {
+			return "", err
+		}
 	}
-	client, err := x.client(ctx, p.VCenter)
-	if err != nil {
-		return "", err
-	}
-	ds, err := client.Datastore(ctx, p.Datacenter, name, path.Join("lkv-disks", fleet))
-	if err != nil {
-		return "", err
-	}
-	x.picked[key] = ds
-	return ds, nil
+	return x.choices[key].Next(what.Name, what.Bytes, what.Files...), nil
 }
 
 // look observes a fleet once, with the outside checks of the VMs that are on. It changes nothing.
