@@ -26,6 +26,7 @@ func (s system) gcCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "isos", Usage: "only ISOs"},
 			&cli.BoolFlag{Name: "vms", Usage: "only retired VMs"},
+			&cli.StringSliceFlag{Name: "fleet", Usage: "only retired VMs of the fleet `NAME`; may be repeated"},
 			&cli.DurationFlag{Name: "older-than", Usage: "keep what is younger than the time `D`, for example 720h (default 168h for ISOs, at least 1h; retire_ttl of the fleet for VMs)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be removed"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask; needed where there is no terminal"},
@@ -47,7 +48,12 @@ type gcDoc struct {
 
 func (s system) gc(c *cli.Context) error {
 	isos, vms := given(c, "isos"), given(c, "vms")
-	if !isos && !vms {
+	switch one := len(texts(c, "fleet")) > 0; {
+	case one && isos:
+		return usagef("--fleet and --isos: an ISO may be every fleet's; write --fleet to remove retired VMs, --isos to remove ISOs")
+	case one:
+		vms = true
+	case !isos && !vms:
 		isos, vms = true, true
 	}
 	if err := s.checkClean(c, isos); err != nil {

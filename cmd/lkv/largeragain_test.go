@@ -25,8 +25,8 @@ func TestLargerAgain(t *testing.T) {
 	m.lkv(exitOK, "reconcile")
 
 	m.write("lkv.hcl", large)
-	m.expect(plan.R06, "host-03", "lkv gc --vms --older-than 0s; it shows the retired VMs that it removes")
-	m.lkv(exitOK, "gc", "--yes", "--vms", "--older-than", "0s")
+	m.expect(plan.R06, "host-03", "lkv gc --vms --fleet docker --older-than 0s; it shows the retired VMs that it removes")
+	m.lkv(exitOK, "gc", "--yes", "--vms", "--fleet", "docker", "--older-than", "0s")
 	m.lkv(exitOK, "reconcile")
 	if got := slices.Collect(maps.Keys(o.disks("host-03"))); len(got) != 1 || !slices.Equal(got, disk) {
 		t.Errorf("host-03 has %v, and had %v", got, disk)

@@ -124,7 +124,7 @@ func fileOf(want Desired, o Observed, w WantVM, d WantDisk, generation int) (pat
 		return &Blocked{VM: w.Name, Code: R06, Reason: fmt.Sprintf(format, args...), Clear: clear}
 	}
 	if v := keeper(want, o, path); v != nil {
-		return path, nil, refuse("lkv gc --vms --older-than 0s; it shows the retired VMs that it removes, asks first, and keeps their disks: the new VM gets this one",
+		return path, nil, refuse("lkv gc --vms --fleet "+want.Fleet+" --older-than 0s; it shows the retired VMs that it removes, asks first, and keeps their disks: the new VM gets this one",
 			"VM %s, retired on %s, keeps data disk %s of this place", v.Name, v.Record.Retired.UTC().Format(time.DateOnly), inDatastore(path))
 	}
 	if user := userOf(o, path); user != "" {

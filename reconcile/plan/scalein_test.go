@@ -112,7 +112,7 @@ func TestBackToTheOldSize(t *testing.T) {
 	if b := refusalOf(t, p, ""); !strings.HasPrefix(b.Reason, "1 VMs wait") { // they were let go: no brake
 		t.Error(b.Error())
 	}
-	if b := refusalOf(t, p, "wrk-03"); !strings.HasPrefix(b.Clear, "lkv gc --vms --older-than 0s; it shows the retired VMs that it removes") {
+	if b := refusalOf(t, p, "wrk-03"); !strings.HasPrefix(b.Clear, "lkv gc --vms --fleet workers --older-than 0s; it shows the retired VMs that it removes") {
 		t.Error(b.Error())
 	}
 	for i := range o.VMs {
