@@ -17,7 +17,7 @@ import (
 )
 
 // corpus are seeds that once showed a defect.
-var corpus = []int64{804, 958, 1767, 1793, 2339, 3042, 3326, 3420, 3681, 3851}
+var corpus = []int64{804, 958, 1767, 1793, 2205, 2339, 3042, 3326, 3420, 3681, 3851}
 
 // TestChaos lets two runs, begun again and again under two names, work on a fleet in which things happen: guests hang,
 // VMs go off, drains hang, ISOs vanish, datastores are full, claims expire while their owner lives, clocks are wrong by

@@ -72,8 +72,13 @@ func (x rules) permit(o plan.Observed, s plan.Step, d plan.Desired, now time.Tim
 	if v.Fleet != d.Fleet {
 		return false, errors.New("no such VM in the fleet")
 	}
-	if x.recorded(o, *v, s) {
-		return true, nil
+	same := x.recorded(o, *v, s)
+	switch s.(type) {
+	case plan.Drain, plan.Restore, plan.Disown, plan.Recall: // of claimed VMs only
+	default:
+		if same {
+			return true, nil
+		}
 	}
 	switch s.(type) {
 	case plan.Mark, plan.Pause:
@@ -85,6 +90,9 @@ func (x rules) permit(o plan.Observed, s plan.Step, d plan.Desired, now time.Tim
 	}
 	if x.on("claim") && (v.Record.Owner != d.Claimer || !now.Before(v.Record.Expires)) {
 		return false, refused(s, plan.R16, "the claim is %q's until %s, not %q's", v.Record.Owner, v.Record.Expires, d.Claimer)
+	}
+	if same {
+		return true, nil
 	}
 	return x.change(o, *v, s)
 }

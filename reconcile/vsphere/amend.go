@@ -11,7 +11,8 @@ import (
 
 // Steps that change nothing but a VM's record.
 
-// amend writes a changed record of a VM that this run has claimed. A record that is as it should be is not written.
+// amend writes a changed record of a VM that this run has claimed. A record that is as it should be is not written; the
+// claim is asked for all the same, since what follows may be a hook: another run's VM must not be drained.
 func (f *Fleet) amend(ctx context.Context, name string, desired plan.Desired, change func(*plan.Record)) error {
 	return f.rewrite(ctx, name, desired, change, f.allowed)
 }
@@ -26,13 +27,13 @@ func (f *Fleet) rewrite(ctx context.Context, name string, desired plan.Desired, 
 	if err != nil {
 		return err
 	}
+	if err := may(v, desired); err != nil {
+		return err
+	}
 	next := v.vm.Record
 	change(&next)
 	if reflect.DeepEqual(v.vm.Record, next) {
 		return nil
-	}
-	if err := may(v, desired); err != nil {
-		return err
 	}
 	return f.write(ctx, v, next)
 }

@@ -101,6 +101,14 @@ func TestLateRunCannotWrite(t *testing.T) {
 	r.refused(plan.R16, shutdown(0), d)
 	r.refused(plan.R16, claim("run-1", 2), d)
 	r.still("a late run")
+
+	drain := step(one, plan.Drain{Next: "keep"})
+	if err := late.Execute(t.Context(), drain, other); err != nil {
+		t.Fatal(err)
+	}
+	r.mutations()
+	r.refused(plan.R16, drain, d) // that it is noted already is no leave to run the hook
+	r.still("a late drain")
 }
 
 // Somebody changes the VM between our read and our write: nothing is written, and the error says look again.
