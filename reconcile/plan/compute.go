@@ -16,8 +16,9 @@ const parallel = 4
 //
 // Within a wave the order is by ordinal. Between waves: rolls back, then claims to give back, then what is halfway,
 // then notes, then VMs that are off, then missing VMs, then VMs that are on and do not serve, then VMs that serve and are
-// not as wanted (first those on the wanted image, then those on another), then VMs that are not wanted any more. VMs that serve are held to max_unavailable, with everything that
-// does not serve counted first, missing VMs and VMs claimed by others included.
+// not as wanted (first those on the wanted image, then those on another), then VMs that are not wanted any more. VMs that
+// serve are held to max_unavailable, with everything that does not serve counted first, missing VMs and VMs claimed by
+// others included.
 func Compute(want Desired, have Observed, now time.Time) Plan {
 	p := Plan{Fleet: want.Fleet, Claimer: want.Claimer, MaxUnavailable: max(1, want.Rollout.MaxUnavailable), MaxFailed: max(1, want.Rollout.MaxFailed), Surge: surge(want), Want: &want, Now: now}
 	if have.Problem != "" {

@@ -122,7 +122,7 @@ func identity(want Desired, w WantVM, found []*VM) *Blocked {
 			Clear: "give the fleets different name patterns"}
 	case v.VCenter != w.Place.VCenter && v.VCenter != "":
 		return &Blocked{VM: v.Name, Code: R06, Reason: fmt.Sprintf("it is in vCenter %s, and its place is in %s now: a VM and its disks do not move from one vCenter to another", v.VCenter, w.Place.VCenter),
-			Clear: "give the fleet's placements back that they had, and their order; or let the VM go with its disks, untouched: lkv forget --vm " + v.Name}
+			Clear: "give the fleet's placements back that they had, and their order; or let the VM go with its disks, untouched: lkv forget --fleet " + want.Fleet + " --vm " + v.Name}
 	case v.Ordinal != w.Ordinal:
 		return &Blocked{VM: v.Name, Code: R22, Reason: fmt.Sprintf("the VM of this name has place %d in the fleet, not %d", v.Ordinal, w.Ordinal),
 			Clear: "in the vSphere client give the fleet's VMs the names back that they had"}

@@ -1,6 +1,7 @@
 package vsphere
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,7 +71,7 @@ func (f *Fleet) stranger(ctx context.Context, s plan.Adopt, desired plan.Desired
 	case found != 1:
 		return v, false, plan.Blocked{VM: s.VM(), Code: plan.R22, Reason: fmt.Sprintf("%d VMs have this name", found), Clear: "name the VM as it is named in the vSphere client, and give it a name that no other has"}
 	case v.extra[ownerKey] != "":
-		return v, false, plan.Blocked{VM: s.VM(), Code: plan.R22, Reason: "it belongs to a fleet already: " + v.extra[ownerKey], Clear: "lkv forget --vm " + s.VM() + ", where that fleet is managed"}
+		return v, false, plan.Blocked{VM: s.VM(), Code: plan.R22, Reason: "it belongs to a fleet already: " + v.extra[ownerKey], Clear: "lkv forget --fleet " + cmp.Or(v.vm.Fleet, "NAME") + " --vm " + s.VM() + ", where that fleet is managed"}
 	}
 	return v, false, nil
 }
