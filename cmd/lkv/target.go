@@ -276,13 +276,14 @@ func presentOn(ctx context.Context, store push.Store, image string, facts *recon
 // datastore resolves what a placement says to one datastore's name. Of a cluster of datastores or a pattern it gives the
 // one where a disk of the VM lies already, else the one with most room.
 func (x *sessions) datastore(ctx context.Context, fleet string, p specs.Placement, name string, what reconcile.Load) (string, error) {
-	key := strings.Join([]string{p.VCenter, p.Datacenter, fleet, name}, "\x00")
+	key := strings.Join([]string{p.VCenter, p.Datacenter, p.Cluster, p.Host, p.ResourcePool, fleet, name}, "\x00")
 	if x.choices[key] == nil {
 		client, err := x.client(ctx, p.VCenter)
 		if err != nil {
 			return "", err
 		}
-		if x.choices[key], err = client.Choice(ctx, p.Datacenter, name, path.Join(plan.DiskFolder, fleet)); err != nil {
+		at := plan.Placement{Datacenter: p.Datacenter, Cluster: p.Cluster, Host: p.Host, ResourcePool: p.ResourcePool}
+		if x.choices[key], err = client.Choice(ctx, at, name, path.Join(plan.DiskFolder, fleet)); err != nil {
 			return "", err
 		}
 	}

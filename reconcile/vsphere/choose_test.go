@@ -2,6 +2,7 @@ package vsphere_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +14,7 @@ import (
 // choice asks for the datastores of VMs with one thin disk of 100 GiB each.
 func (r *rig) choice(name string, vms ...int) []string {
 	r.Helper()
-	x, err := r.c.Choice(r.Context(), "DC1", name, "lkv-disks/workers")
+	x, err := r.c.Choice(r.Context(), plan.Placement{Datacenter: "DC1", Cluster: "C1"}, name, "lkv-disks/workers")
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -69,5 +70,28 @@ func TestDiskSaysWhereItsVMBelongs(t *testing.T) {
 	r.free(map[string]int64{"vm-1": 1 << 40, "vm-2": 1 << 30})
 	if diff := cmp.Diff([]string{"vm-1", "vm-1", "vm-2"}, r.choice("vm-*", 1, 2, 3)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Room is no use where no host of the placement, or only one of them, gets at it.
+func TestDatastoresWithinReach(t *testing.T) {
+	host := func(cluster string, n int) string { return lab.HostName("DC1", cluster, n) }
+	r := newRig(t, lab.Config{Datacenters: []lab.Datacenter{{Name: "DC1",
+		Clusters: []lab.Cluster{{Name: "C1", Hosts: 2}, {Name: "C2", Hosts: 1}},
+		Datastores: []lab.Datastore{{Name: "iso-nfs"}, {Name: "vm-one", Hosts: []string{host("C1", 1)}},
+			{Name: "vm-shared", Hosts: []string{host("C1", 1), host("C1", 2)}}, {Name: "vm-away", Hosts: []string{host("C2", 1)}}}}}})
+	r.free(map[string]int64{"vm-one": 3 << 40, "vm-shared": 1 << 40, "vm-away": 4 << 40})
+	for _, c := range []struct{ what, name, want string }{
+		{"most of the hosts", "vm-*", "vm-shared"},
+		{"the one host that any reaches", "vm-[oa]*", "vm-one"},
+		{"its own name", "vm-away", "vm-away"},
+	} {
+		if got := r.choice(c.name, 1); cmp.Diff([]string{c.want}, got) != "" {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+	_, err := r.c.Choice(t.Context(), plan.Placement{Datacenter: "DC1", Host: "*/" + host("C2", 1)}, "vm-[os]*", "lkv-disks/workers")
+	if err == nil || !strings.Contains(err.Error(), "reaches any of vm-one, vm-shared") && !strings.Contains(err.Error(), "reaches any of vm-shared, vm-one") {
+		t.Errorf("out of reach: %v", err)
 	}
 }
